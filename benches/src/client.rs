@@ -1,0 +1,143 @@
+//! A blocking HTTP/1.1 client that sees exactly what became of its request.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+/// The request of every measurement; its answer has a body of two bytes.
+pub const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// A request whose answer takes [`service::SLOW`](crate::service::SLOW).
+pub const SLOW_REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// How long a connect, a write or a read may take before the client gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether the connection may be used again after a complete response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The response did not announce a close.
+    KeepAlive,
+    /// The response said `connection: close`.
+    Close,
+}
+
+/// One connection to a server.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+}
+
+impl Connection {
+    /// Connects to a server.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the kernel refused the connection or did not answer in time.
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream })
+    }
+
+    /// Writes one request.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the server has already gone away.
+    pub fn send(&mut self, request: &[u8]) -> io::Result<()> {
+        self.stream.write_all(request)
+    }
+
+    /// Reads one response to its last byte.
+    ///
+    /// # Errors
+    ///
+    /// Fails for everything but a complete response with status 200: end of file, reset, silence.
+    pub fn receive(&mut self) -> io::Result<Next> {
+        let mut buffer = [0; 1024];
+        let mut filled = 0;
+        loop {
+            if let Some((length, next)) = parse(&buffer[..filled])?
+                && filled >= length
+            {
+                return Ok(next);
+            }
+            match self.stream.read(&mut buffer[filled..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => filled += read,
+            }
+        }
+    }
+
+    /// Sends the usual request and reads its response.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::send`] and [`Connection::receive`].
+    pub fn round_trip(&mut self) -> io::Result<Next> {
+        self.send(REQUEST)?;
+        self.receive()
+    }
+
+    /// Closes the connection with a reset, so that neither side is left in `TIME_WAIT`.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the socket cannot be configured.
+    pub fn reset(self) -> io::Result<()> {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
+    }
+}
+
+/// Opens `count` connections; with `used`, each of them has had one request answered.
+///
+/// Every one of them has been accepted when this returns: the last one has been served, and a
+/// server accepts in order.
+///
+/// # Errors
+///
+/// Fails where a connection or a request does.
+pub fn open_many(address: SocketAddr, count: usize, used: bool) -> io::Result<Vec<Connection>> {
+    let connections = (0..count)
+        .map(|_| {
+            let mut connection = Connection::open(address)?;
+            if used {
+                connection.round_trip()?;
+            }
+            Ok(connection)
+        })
+        .collect::<io::Result<_>>()?;
+    Connection::open(address)?.round_trip()?;
+    Ok(connections)
+}
+
+/// Returns the length of the response that begins `bytes` and what its head announces, as soon as
+/// the head is complete.
+fn parse(bytes: &[u8]) -> io::Result<Option<(usize, Next)>> {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    if !head.starts_with("http/1.1 200") {
+        return Err(io::Error::other(head));
+    }
+    let field = |name: &str| {
+        head.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
+    };
+    let body: usize = field("content-length:")
+        .and_then(|length| length.parse().ok())
+        .ok_or_else(|| io::Error::other("the response has no content-length"))?;
+    let next = if field("connection:") == Some("close") {
+        Next::Close
+    } else {
+        Next::KeepAlive
+    };
+    Ok(Some((end + 4 + body, next)))
+}

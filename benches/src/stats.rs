@@ -1,0 +1,31 @@
+//! The one statistic in use.
+
+/// Returns the middle of `values`, or the mean of the middle two.
+///
+/// # Panics
+///
+/// Panics if there is no value.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        (sorted[middle - 1] + sorted[middle]) / 2.0
+    }
+}
+
+/// Returns the median of the ratios of values that were measured in pairs.
+///
+/// # Panics
+///
+/// Panics if there is no pair.
+pub fn median_ratio(values: &[f64], baseline: &[f64]) -> f64 {
+    let ratios: Vec<f64> = values
+        .iter()
+        .zip(baseline)
+        .map(|(value, base)| value / base)
+        .collect();
+    median(&ratios)
+}
