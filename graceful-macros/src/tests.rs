@@ -1,0 +1,4 @@
+//! Tokens in, mistakes or an expansion out.
+
+mod expand;
+mod mistakes;
