@@ -1,0 +1,211 @@
+//! Hand-over: this process starts its program again, gives it the listeners, and leaves once the new one serves.
+//!
+//! What is guaranteed:
+//!
+//! 1. Until the successor has said that it serves, this process goes on as before; whatever goes wrong, nobody notices.
+//! 2. Both accept from the same sockets, so no connect is ever refused and no queue is lost.
+//! 3. Nothing leaks: the listeners travel through the channel and are close-on-exec in every process; the channel is the standard
+//!    input of the successor until it has read the greeting, and `/dev/null` from then on.
+//! 4. A successor is a child of this process, whose end has a status; where a service manager watches, it is an orphan, because
+//!    systemd kills a main process that is not its own child at the next stop.
+//!
+//! [`dialogue`] has the states and the order of the messages; the old side is in [`child`], the new one in [`parent`].
+
+pub(crate) mod child;
+pub(crate) mod dialogue;
+pub(crate) mod environment;
+pub(crate) mod listeners;
+pub(crate) mod parent;
+pub(crate) mod predecessors;
+pub(crate) mod program;
+pub(crate) mod state;
+
+mod channel;
+mod sys;
+mod wire;
+
+use std::{
+    fmt,
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd, RawFd},
+    process,
+};
+
+use rustix::{io::fcntl_dupfd_cloexec, stdio};
+
+use self::{
+    environment::{Environment, HANDOVER},
+    listeners::{BY_NAME, Inherited, Listeners, Origin},
+    parent::{Gift, MeetError, Predecessor},
+    predecessors::{PREDECESSORS_MAX, Predecessors},
+    state::State,
+};
+use crate::service_manager::{self, ServiceManager};
+
+/// Everything that this process was given when it began.
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    pub(crate) listeners: Listeners,
+    pub(crate) state: Option<State>,
+    /// The process to take over from.
+    pub(crate) predecessor: Option<Predecessor>,
+    /// All processes before this one that may still drain.
+    pub(crate) predecessors: Predecessors,
+    pub(crate) service_manager: ServiceManager,
+    pub(crate) in_kubernetes: bool,
+    /// Whether systemd takes the end of this process for the end of the unit.
+    pub(crate) is_main_of_unit: bool,
+    /// What was said and is not so; each a line for the log. It was ignored.
+    pub(crate) complaints: Vec<String>,
+}
+
+impl Inheritance {
+    /// Takes what a predecessor and the service manager gave, and leaves nothing of it in the environment.
+    ///
+    /// Has to be called before there is a second thread, and before anything reads standard input.
+    ///
+    /// # Errors
+    ///
+    /// Where there is a predecessor that speaks another version: this process must exit, and the old one serves on.
+    pub(crate) fn take() -> Result<Self, String> {
+        let environment = Environment::take();
+        let mut complaints = Vec::new();
+        let (predecessor, gift) = match meet(&environment) {
+            Ok(Some((predecessor, gift))) => (Some(predecessor), Some(gift)),
+            Ok(None) => (None, None),
+            Err(MeetError::Stranger(reason)) => {
+                complaints.push(format!("{HANDOVER} is set, but standard input is no hand-over: {reason}"));
+                (None, None)
+            }
+            Err(MeetError::Version(reason)) => return Err(reason),
+        };
+        let mut sorted = Sorted::default();
+        match environment.activation {
+            Ok(activation) => sorted.activation(activation),
+            Err(error) => sorted.complaints.push(format!("socket activation is ignored: {error}")),
+        }
+        if let Some(gift) = gift {
+            sorted.gift(gift);
+        }
+        complaints.append(&mut sorted.complaints);
+        let service_manager = ServiceManager::new(environment.notify_socket, environment.watchdog);
+        Ok(Self {
+            listeners: Listeners::new(sorted.listeners),
+            state: sorted.state,
+            predecessor,
+            predecessors: Predecessors::new(sorted.predecessors),
+            service_manager: service_manager.unwrap_or_else(|error| {
+                complaints.push(format!("NOTIFY_SOCKET is ignored: {error}"));
+                ServiceManager::default()
+            }),
+            in_kubernetes: environment.in_kubernetes,
+            is_main_of_unit: environment.is_main_of_unit,
+            complaints,
+        })
+    }
+}
+
+/// Looks for a predecessor at standard input, and puts `/dev/null` there where one was found.
+fn meet(environment: &Environment) -> Result<Option<(Predecessor, Gift)>, MeetError> {
+    if environment.handover.is_none() {
+        return Ok(None);
+    }
+    let stranger = |error: io::Error| MeetError::Stranger(error.to_string());
+    let socket = fcntl_dupfd_cloexec(io::stdin(), 3).map_err(|error| stranger(error.into()))?;
+    let met = Predecessor::meet(socket)?;
+    let nothing = File::open("/dev/null").map_err(stranger)?;
+    stdio::dup2_stdin(nothing.as_fd()).map_err(|error| stranger(error.into()))?;
+    Ok(Some(met))
+}
+
+/// What was given, by kind.
+#[derive(Default)]
+struct Sorted {
+    listeners: Vec<Inherited>,
+    state: Option<State>,
+    predecessors: Vec<OwnedFd>,
+    complaints: Vec<String>,
+}
+
+impl Sorted {
+    fn activation(&mut self, activation: Vec<(RawFd, String)>) {
+        for (number, name) in activation {
+            let (asked, origin) = match service_manager::asked_by_store_name(&name) {
+                Some(asked) => (asked, Origin::Store(name.clone())),
+                None => (format!("{BY_NAME}{name}"), Origin::Unit),
+            };
+            let listener = sys::adopt(number).and_then(|socket| Inherited::new(socket, asked, true, origin));
+            self.listener(listener, &format!("descriptor {number} ({name}) of the service manager"));
+        }
+    }
+
+    fn gift(&mut self, gift: Gift) {
+        let mut descriptors = gift.descriptors.into_iter();
+        let mut index = 0;
+        for (name, socket) in gift.hello.listeners.into_iter().zip(descriptors.by_ref()) {
+            let what = format!("the inherited listener {}", name.asked);
+            let origin = Origin::Predecessor(index);
+            self.listener(Inherited::new(socket, name.asked, name.kept, origin), &what);
+            index += 1;
+        }
+        if gift.hello.has_state {
+            self.state = descriptors.next().map(State::inherited);
+        }
+        self.predecessors = descriptors.take(gift.hello.predecessors.into()).collect();
+    }
+
+    fn listener(&mut self, listener: io::Result<Inherited>, what: &str) {
+        match listener {
+            Ok(listener) => self.listeners.push(listener),
+            Err(error) => self.complaints.push(format!("{what} is ignored: {error}")),
+        }
+    }
+}
+
+/// Why this process may not be restarted, whatever it is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It is the first process of a container, which ends with it.
+    Init,
+    /// It is the main process of a unit whose manager would not learn of the new one, and stop it.
+    Unannounced,
+    /// Too many earlier processes still drain.
+    Crowded(usize),
+}
+
+impl Refusal {
+    /// Returns what speaks against a restart, if anything does.
+    pub(crate) fn of_this_process(
+        is_main_of_unit: bool,
+        service_manager: &ServiceManager,
+        predecessors: &mut Predecessors,
+    ) -> Option<Self> {
+        let draining = predecessors.count();
+        if process::id() == 1 {
+            Some(Self::Init)
+        } else if is_main_of_unit && !service_manager.is_present() {
+            Some(Self::Unannounced)
+        } else if draining >= PREDECESSORS_MAX {
+            Some(Self::Crowded(draining))
+        } else {
+            None
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Init => f.write_str(
+                "this is process 1: its end would end the container, with the successor in it; restart the container",
+            ),
+            Self::Unannounced => f.write_str(
+                "this is the main process of a systemd unit without Type=notify: systemd would stop the successor",
+            ),
+            Self::Crowded(count) => write!(f, "{count} earlier processes still drain; try again when one has ended"),
+        }
+    }
+}

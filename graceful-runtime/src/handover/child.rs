@@ -1,0 +1,406 @@
+//! The old process's view of the new one: start it, wait until it serves, or stop it.
+//!
+//! One thread for each hand-over waits for the events of [`ChildState`] and does what the table says. It never polls on a timer.
+
+use std::{
+    ffi::OsString,
+    fmt, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+    process::{self, ExitStatus},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+use super::{
+    channel::{Channel, Received},
+    dialogue::{Cause, ChildEvent, ChildState, ChildStep},
+    environment::HANDOVER,
+    listeners::Handed,
+    program::{Parentage, Program, Successor, Wait, timespec},
+    state::State,
+    wire::{Hello, LISTENERS_MAX, ListenerName, ToChild, ToParent, VERSION},
+};
+use crate::service_manager::{Barrier, ServiceManager};
+
+/// How long a successor that was asked to stop may take before it is killed.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// How long a process may take from the end of the channel to its own end.
+const END_GRACE: Duration = Duration::from_secs(1);
+
+/// How long the service manager may take to read what was sent to it; usually it is a millisecond.
+const BARRIER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a hand-over is made of.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) program: Program,
+    pub(crate) listeners: Vec<Handed>,
+    pub(crate) state: Option<State>,
+    /// This process and those that still drain.
+    pub(crate) predecessors: Vec<OwnedFd>,
+    /// From the start of the successor until it serves.
+    pub(crate) timeout: Duration,
+    pub(crate) service_manager: ServiceManager,
+}
+
+/// What a hand-over came to.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// The successor serves; drain. `dropped` are the listeners of the plan that it did not ask for, by index.
+    HandedOver { pid: u32, dropped: Vec<u16> },
+    /// Everything is as it was before.
+    Failed(Failure),
+    /// The successor took over, and has ended while this process still runs.
+    Lost { pid: u32, end: End },
+}
+
+/// A hand-over under way.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    abort: Arc<OwnedFd>,
+}
+
+impl Handover {
+    /// Starts a successor on a thread of its own, which reports what it came to: one of `HandedOver` and `Failed`, and after the
+    /// first perhaps `Lost`.
+    ///
+    /// # Errors
+    ///
+    /// Where the thread cannot be started.
+    pub(crate) fn start(plan: Plan, report: impl FnMut(Report) + Send + 'static) -> io::Result<Self> {
+        let abort = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let handover = Self { abort: Arc::clone(&abort) };
+        thread::Builder::new()
+            .name("graceful-handover".into())
+            .spawn(move || hand_over(plan, abort, report))?;
+        Ok(handover)
+    }
+
+    /// Stops the successor, because this process stops as well. Too late, once it serves.
+    pub(crate) fn abort(&self) {
+        // Fails only where it was called 2⁶⁴ times.
+        let _ = rustix::io::write(&self.abort, &1u64.to_ne_bytes());
+    }
+}
+
+fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(Report)) {
+    let service_manager = plan.service_manager.clone();
+    service_manager.reloading();
+    match start(plan) {
+        Ok((channel, successor, deadline)) => Driver {
+            state: ChildState::Starting,
+            channel,
+            successor,
+            abort,
+            barrier: None,
+            barrier_deadline: deadline,
+            deadline,
+            service_manager,
+            said: Said::default(),
+            report,
+        }
+        .run(),
+        Err(failure) => {
+            service_manager.ready(&format!("restart failed: {failure}"));
+            report(Report::Failed(failure));
+        }
+    }
+}
+
+/// Says everything that the successor has to know, then starts it: it finds the greeting when it looks.
+fn start(plan: Plan) -> Result<(Channel, Successor, Instant), Failure> {
+    let deadline = Instant::now() + plan.timeout;
+    if plan.listeners.len() > LISTENERS_MAX {
+        return Err(Failure::TooManyListeners(plan.listeners.len()));
+    }
+    let (channel, theirs) = Channel::pair().map_err(Failure::Channel)?;
+    greet(&channel, &plan).map_err(Failure::Channel)?;
+    let parentage = if plan.service_manager.is_present() { Parentage::Orphan } else { Parentage::Child };
+    let mut variables = plan.service_manager.variables();
+    variables.push((HANDOVER, OsString::from(VERSION.to_string())));
+    let successor = plan.program.start(parentage, theirs, &variables);
+    let successor = successor.map_err(|error| Failure::Start(plan.program.path().into(), error))?;
+    Ok((channel, successor, deadline))
+}
+
+fn greet(channel: &Channel, plan: &Plan) -> io::Result<()> {
+    let name = |listener: &Handed| ListenerName { asked: listener.asked.clone(), kept: listener.kept };
+    let hello = Hello {
+        pid: process::id(),
+        listeners: plan.listeners.iter().map(name).collect(),
+        has_state: plan.state.is_some(),
+        predecessors: u8::try_from(plan.predecessors.len()).expect("PREDECESSORS_MAX is small"),
+    };
+    let listeners = plan.listeners.iter().map(AsFd::as_fd);
+    let state = plan.state.iter().map(AsFd::as_fd);
+    let predecessors = plan.predecessors.iter().map(AsFd::as_fd);
+    let descriptors: Vec<_> = listeners.chain(state).chain(predecessors).collect();
+    channel.send(&ToChild::Hello(hello).encode(), &descriptors)
+}
+
+struct Driver<R> {
+    state: ChildState,
+    channel: Channel,
+    successor: Successor,
+    abort: Arc<OwnedFd>,
+    barrier: Option<Barrier>,
+    barrier_deadline: Instant,
+    deadline: Instant,
+    service_manager: ServiceManager,
+    said: Said,
+    report: R,
+}
+
+/// What came with the last event.
+#[derive(Debug, Default)]
+struct Said {
+    reason: String,
+    dropped: Vec<u16>,
+}
+
+impl<R: FnMut(Report)> Driver<R> {
+    fn run(mut self) {
+        loop {
+            let event = self.next_event();
+            let (state, step) = self.state.after(event);
+            self.state = state;
+            match step {
+                ChildStep::Wait => {}
+                ChildStep::Announce => self.announce(),
+                ChildStep::SayGo => self.say(&ToChild::Go),
+                ChildStep::Finish => self.finish(),
+                ChildStep::RollBack(cause) => return self.roll_back(cause),
+                ChildStep::Abort => return self.stop(),
+                ChildStep::ReportLoss => return self.report_loss(),
+            }
+        }
+    }
+
+    /// Waits for the next event. What the successor said comes before that it ended, and that before anything else.
+    fn next_event(&mut self) -> ChildEvent {
+        loop {
+            if self.state == ChildState::Announcing && self.barrier.is_none() {
+                return ChildEvent::Announced;
+            }
+            let limit = self.limit();
+            let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+            let ready = self.wait(left);
+            if ready.channel
+                && let Some(event) = self.receive()
+            {
+                return event;
+            }
+            if ready.abort {
+                let _ = rustix::io::read(&self.abort, &mut [0; 8]);
+                return ChildEvent::Aborted;
+            }
+            if ready.end && !ready.channel {
+                return ChildEvent::Ended;
+            }
+            let late = left.is_some_and(|left| left.is_zero());
+            if ready.barrier || (late && limit < Some(self.deadline)) {
+                self.barrier = None;
+            } else if late {
+                return ChildEvent::TimedOut;
+            }
+        }
+    }
+
+    /// Until when to wait; without end once the successor serves, for the drain has its own deadline.
+    fn limit(&self) -> Option<Instant> {
+        match self.state {
+            ChildState::HandedOver | ChildState::Over => None,
+            ChildState::Announcing => Some(self.deadline.min(self.barrier_deadline)),
+            ChildState::Starting | ChildState::Going => Some(self.deadline),
+        }
+    }
+
+    fn wait(&self, limit: Option<Duration>) -> Sources<bool> {
+        let sources = Sources {
+            channel: Some(self.channel.as_fd()),
+            abort: Some(self.abort.as_fd()),
+            end: self.successor.end(),
+            barrier: self.barrier.as_ref().map(AsFd::as_fd),
+        };
+        sources.wait(limit)
+    }
+
+    fn receive(&mut self) -> Option<ChildEvent> {
+        let bytes = match self.channel.receive() {
+            Ok(Received::Packet { bytes, .. }) => bytes,
+            Ok(Received::Nothing) => return None,
+            Ok(Received::End) => return Some(ChildEvent::Ended),
+            Err(error) => return Some(self.garbled(error.to_string())),
+        };
+        Some(match ToParent::decode(&bytes) {
+            Ok(ToParent::Ready) => ChildEvent::Ready,
+            Ok(ToParent::Serving { dropped }) => {
+                self.said.dropped = dropped;
+                ChildEvent::Serving
+            }
+            Ok(ToParent::Failed { reason }) => {
+                self.said.reason = reason;
+                ChildEvent::Failed
+            }
+            Err(error) => self.garbled(error.to_string()),
+        })
+    }
+
+    fn garbled(&mut self, reason: String) -> ChildEvent {
+        self.said.reason = reason;
+        ChildEvent::Garbled
+    }
+
+    /// From here on the service manager listens to the successor, and this process is silent.
+    fn announce(&mut self) {
+        self.barrier = self.service_manager.announce_main_process(self.successor.pid());
+        self.barrier_deadline = Instant::now() + BARRIER_TIMEOUT;
+        self.service_manager.mute();
+    }
+
+    /// A successor that cannot be told anything has ended, and that is the next event.
+    fn say(&self, message: &ToChild) {
+        let _ = self.channel.send(&message.encode(), &[]);
+    }
+
+    fn finish(&mut self) {
+        let dropped = std::mem::take(&mut self.said.dropped);
+        (self.report)(Report::HandedOver { pid: self.successor.pid(), dropped });
+    }
+
+    fn roll_back(mut self, cause: Cause) {
+        let pid = self.successor.pid();
+        let reason = std::mem::take(&mut self.said.reason);
+        let failure = match cause {
+            Cause::Failed => Failure::Failed { pid, reason },
+            Cause::Garbled => Failure::Garbled { pid, reason },
+            Cause::TimedOut => Failure::TimedOut { pid },
+            Cause::Ended => Failure::Ended { pid, end: self.end() },
+        };
+        self.successor.kill();
+        self.service_manager.unmute();
+        self.service_manager.announce_rollback(&format!("restart failed: {failure}"));
+        (self.report)(Report::Failed(failure));
+    }
+
+    fn stop(mut self) {
+        self.say(&ToChild::Abort);
+        self.successor.terminate();
+        self.successor.wait(STOP_GRACE);
+        self.successor.kill();
+        self.service_manager.unmute();
+        (self.report)(Report::Failed(Failure::Aborted));
+    }
+
+    fn report_loss(mut self) {
+        let end = self.end();
+        (self.report)(Report::Lost { pid: self.successor.pid(), end });
+    }
+
+    /// Finds out how the successor ended, after its end of the channel was closed.
+    fn end(&mut self) -> End {
+        match self.successor.wait(END_GRACE) {
+            Wait::Exited(status) => End::Exited(status),
+            Wait::Unknown => End::Unknown,
+            Wait::Running => End::Deaf,
+        }
+    }
+}
+
+/// Where events come from, or which of them have something.
+struct Sources<T> {
+    channel: T,
+    abort: T,
+    end: T,
+    barrier: T,
+}
+
+impl Sources<Option<BorrowedFd<'_>>> {
+    fn wait(&self, limit: Option<Duration>) -> Sources<bool> {
+        let sources = [self.channel, self.abort, self.end, self.barrier];
+        let mut polled: Vec<_> =
+            sources.iter().flatten().map(|source| PollFd::new(source, PollFlags::IN)).collect();
+        // Interrupted or not: what has something says so, and the caller asks again.
+        if poll(&mut polled, limit.map(timespec).as_ref()).is_err() {
+            polled.iter_mut().for_each(PollFd::clear_revents);
+        }
+        let mut ready = polled.iter().map(|source| !source.revents().is_empty());
+        let mut has = |source: Option<BorrowedFd<'_>>| source.is_some() && ready.next() == Some(true);
+        Sources {
+            channel: has(self.channel),
+            abort: has(self.abort),
+            end: has(self.end),
+            barrier: has(self.barrier),
+        }
+    }
+}
+
+/// Why a hand-over came to nothing.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The program could not be started.
+    Start(PathBuf, io::Error),
+    /// The channel could not be set up.
+    Channel(io::Error),
+    TooManyListeners(usize),
+    /// The successor gave a reason.
+    Failed { pid: u32, reason: String },
+    Ended { pid: u32, end: End },
+    Garbled { pid: u32, reason: String },
+    TimedOut { pid: u32 },
+    /// This process was told to stop meanwhile.
+    Aborted,
+}
+
+/// How a successor ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Exited(ExitStatus),
+    /// It is nobody's child that we could ask.
+    Unknown,
+    /// It closed the channel, and runs on.
+    Deaf,
+}
+
+impl std::error::Error for Failure {}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(path, error) => write!(f, "cannot start {}: {error}", path.display()),
+            Self::Channel(error) => write!(f, "cannot reach a successor: {error}"),
+            Self::TooManyListeners(count) => {
+                write!(f, "{count} listeners are too many to hand over, at most {LISTENERS_MAX}")
+            }
+            Self::Failed { pid, reason } => write!(f, "the successor (process {pid}) says: {reason}"),
+            Self::Ended { pid, end } => {
+                write!(f, "the successor (process {pid}) {end} before it served")
+            }
+            Self::Garbled { pid, reason } if reason.is_empty() => {
+                write!(f, "the successor (process {pid}) spoke out of turn")
+            }
+            Self::Garbled { pid, reason } => {
+                write!(f, "the successor (process {pid}) cannot be understood: {reason}")
+            }
+            Self::TimedOut { pid } => {
+                write!(f, "the successor (process {pid}) did not become ready in time and was killed")
+            }
+            Self::Aborted => write!(f, "this process was told to stop meanwhile"),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "ended ({status})"),
+            Self::Unknown => write!(f, "ended"),
+            Self::Deaf => write!(f, "closed the channel"),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The dialogue of a hand-over: what each side says in which state. Pure: no clock, no descriptor, no process.
+//!
+//! ```text
+//! old process (parent)                               successor (child)
+//!   Starting    ── Hello + listeners ──────────────▶   Starting
+//!   Starting    ◀───────────────────────── Ready ──    Waiting
+//!   Announcing     MAINPID=child, BARRIER=1 to the service manager
+//!   Going       ── Go ─────────────────────────────▶   Serving: accepts, READY=1, pid file
+//!   HandedOver  ◀─────────────────────── Serving ──    Serving
+//!   drains, exits ── end of file ──────────────────▶   Alone
+//! ```
+//!
+//! Until `Serving` arrives the old process goes on as before, so every failure is a roll-back: it stops the successor, which has
+//! accepted nothing, and nobody noticed. A successor that loses its parent before `Go` takes over by itself.
+
+/// Where the old process is with its successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChildState {
+    /// The successor was started and has said nothing yet.
+    Starting,
+    /// The successor is ready; the service manager is being told.
+    Announcing,
+    /// The successor may serve, and has not confirmed it.
+    Going,
+    /// The successor serves; this process drains.
+    HandedOver,
+    /// It is over: rolled back, or the successor ended after it took over.
+    Over,
+}
+
+/// What happens to the old process during a hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChildEvent {
+    Ready,
+    /// The service manager has read everything sent to it, or there is none.
+    Announced,
+    Serving,
+    /// The successor says that it cannot start.
+    Failed,
+    /// End of file on the channel, or the end of the process.
+    Ended,
+    /// The successor said what cannot be understood.
+    Garbled,
+    /// `restart_timeout` elapsed.
+    TimedOut,
+    /// This process was told to stop.
+    Aborted,
+}
+
+/// What the old process does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChildStep {
+    /// Nothing but wait.
+    Wait,
+    /// Tell the service manager whose process is the main one now.
+    Announce,
+    /// Tell the successor to serve.
+    SayGo,
+    /// Begin the drain: the successor serves.
+    Finish,
+    /// Stop the successor at once and go on as before.
+    RollBack(Cause),
+    /// Stop the successor gently, because this process stops as well.
+    Abort,
+    /// Say that the successor has ended while this process was draining.
+    ReportLoss,
+}
+
+/// Why a hand-over was rolled back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Failed,
+    Ended,
+    Garbled,
+    TimedOut,
+}
+
+impl ChildState {
+    /// Returns the state after `event`, and what is to be done.
+    pub(crate) fn after(self, event: ChildEvent) -> (Self, ChildStep) {
+        use ChildEvent as E;
+        match (self, event) {
+            (Self::Over, _) => (self, ChildStep::Wait),
+            (Self::HandedOver, E::Ended) => (Self::Over, ChildStep::ReportLoss),
+            (Self::HandedOver, _) => (self, ChildStep::Wait),
+
+            (Self::Starting, E::Ready) => (Self::Announcing, ChildStep::Announce),
+            (Self::Announcing, E::Announced) => (Self::Going, ChildStep::SayGo),
+            (Self::Going, E::Serving) => (Self::HandedOver, ChildStep::Finish),
+
+            (_, E::Aborted) => (Self::Over, ChildStep::Abort),
+            (_, E::Failed) => (Self::Over, ChildStep::RollBack(Cause::Failed)),
+            (_, E::Ended) => (Self::Over, ChildStep::RollBack(Cause::Ended)),
+            (_, E::TimedOut) => (Self::Over, ChildStep::RollBack(Cause::TimedOut)),
+            // Out of turn is as bad as not understood: such a successor cannot be relied on.
+            (_, E::Garbled | E::Ready | E::Announced | E::Serving) => {
+                (Self::Over, ChildStep::RollBack(Cause::Garbled))
+            }
+        }
+    }
+}
+
+/// Where a successor is with the process that started it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ParentState {
+    /// This process is being set up.
+    Starting,
+    /// As `Starting`, but the old process is gone already.
+    Orphaned,
+    /// Ready was said; the word to serve has not come.
+    Waiting,
+    /// This process serves, and the old one drains.
+    Serving,
+    /// Nobody is left to talk to.
+    Alone,
+    /// This process was told to stop.
+    Stopped,
+}
+
+/// What happens to a successor during a hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ParentEvent {
+    /// This process is set up.
+    Ready,
+    Go,
+    Abort,
+    /// End of file: the old process is gone.
+    Ended,
+    /// The old process said what cannot be understood.
+    Garbled,
+}
+
+/// What a successor does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ParentStep {
+    /// Nothing but wait.
+    Wait,
+    SayReady,
+    /// Accept, tell the service manager, then say `Serving`.
+    TakeOver,
+    /// As `TakeOver`, with nobody left to say it to.
+    TakeOverAlone,
+    /// Say that the old process has ended, nothing else.
+    ReportEnd,
+    /// Shut down as if by a signal.
+    Stop,
+}
+
+impl ParentState {
+    /// Returns the state after `event`, and what is to be done.
+    pub(crate) fn after(self, event: ParentEvent) -> (Self, ParentStep) {
+        use ParentEvent as E;
+        match (self, event) {
+            (Self::Starting, E::Ready) => (Self::Waiting, ParentStep::SayReady),
+            (Self::Waiting, E::Go) => (Self::Serving, ParentStep::TakeOver),
+
+            (Self::Starting, E::Ended) => (Self::Orphaned, ParentStep::ReportEnd),
+            (Self::Orphaned, E::Ready) => (Self::Alone, ParentStep::TakeOverAlone),
+            (Self::Waiting, E::Ended) => (Self::Alone, ParentStep::TakeOverAlone),
+            (Self::Serving, E::Ended) => (Self::Alone, ParentStep::ReportEnd),
+
+            // Until this process serves, an old one that makes no sense still serves, and does it better.
+            (Self::Starting, E::Go | E::Garbled) => (Self::Stopped, ParentStep::Stop),
+            (Self::Waiting, E::Garbled) => (Self::Stopped, ParentStep::Stop),
+            (Self::Starting | Self::Waiting | Self::Serving, E::Abort) => {
+                (Self::Stopped, ParentStep::Stop)
+            }
+
+            (Self::Waiting, E::Ready) | (Self::Serving, E::Ready | E::Go | E::Garbled) => {
+                (self, ParentStep::Wait)
+            }
+            (Self::Orphaned, _) | (Self::Alone | Self::Stopped, _) => (self, ParentStep::Wait),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

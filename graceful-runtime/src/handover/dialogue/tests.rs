@@ -1,0 +1,193 @@
+use super::{
+    Cause,
+    ChildEvent::{self, *},
+    ChildState::{self, *},
+    ChildStep::{self, *},
+};
+
+const CHILD_STATES: [ChildState; 5] = [Starting, Announcing, Going, HandedOver, Over];
+const CHILD_EVENTS: [ChildEvent; 8] =
+    [Ready, Announced, Serving, Failed, Ended, Garbled, TimedOut, Aborted];
+
+/// One row for each state, one column for each event, in the order of `CHILD_EVENTS`.
+#[rustfmt::skip]
+const CHILD_TABLE: [[(ChildState, ChildStep); 8]; 5] = {
+    const FAILED: (ChildState, ChildStep) = (Over, RollBack(Cause::Failed));
+    const ENDED: (ChildState, ChildStep) = (Over, RollBack(Cause::Ended));
+    const GARBLED: (ChildState, ChildStep) = (Over, RollBack(Cause::Garbled));
+    const TIMED_OUT: (ChildState, ChildStep) = (Over, RollBack(Cause::TimedOut));
+    const ABORT: (ChildState, ChildStep) = (Over, Abort);
+    const KEEP: (ChildState, ChildStep) = (HandedOver, Wait);
+    const STAY: (ChildState, ChildStep) = (Over, Wait);
+    [
+        // Ready                  Announced       Serving               Failed  Ended  Garbled  TimedOut   Aborted
+        [(Announcing, Announce),  GARBLED,        GARBLED,              FAILED, ENDED, GARBLED, TIMED_OUT, ABORT], // Starting
+        [GARBLED,                 (Going, SayGo), GARBLED,              FAILED, ENDED, GARBLED, TIMED_OUT, ABORT], // Announcing
+        [GARBLED,                 GARBLED,        (HandedOver, Finish), FAILED, ENDED, GARBLED, TIMED_OUT, ABORT], // Going
+        [KEEP,                    KEEP,           KEEP,                 KEEP,   (Over, ReportLoss), KEEP, KEEP, KEEP], // HandedOver
+        [STAY,                    STAY,           STAY,                 STAY,   STAY,  STAY,    STAY,      STAY],  // Over
+    ]
+};
+
+#[test]
+fn every_state_and_event_of_the_old_process_is_as_the_table_says() {
+    for (row, state) in CHILD_TABLE.iter().zip(CHILD_STATES) {
+        for (expected, event) in row.iter().zip(CHILD_EVENTS) {
+            assert_eq!(state.after(event), *expected, "{state:?}, {event:?}");
+        }
+    }
+}
+
+#[test]
+fn the_old_process_never_drains_before_the_successor_serves() {
+    for state in CHILD_STATES {
+        for event in CHILD_EVENTS {
+            let (_, step) = state.after(event);
+            assert_eq!(step == Finish, (state, event) == (Going, Serving), "{state:?}, {event:?}");
+        }
+    }
+}
+
+#[test]
+fn whatever_ends_a_hand_over_ends_it_once() {
+    for state in CHILD_STATES {
+        for event in CHILD_EVENTS {
+            let (next, step) = state.after(event);
+            let last = matches!(step, RollBack(_) | Abort | ReportLoss);
+            assert_eq!(last, next == Over && state != Over, "{state:?}, {event:?}");
+        }
+    }
+}
+
+mod of_the_successor {
+    use crate::handover::dialogue::{
+        ParentEvent::{self, *},
+        ParentState::{self, *},
+        ParentStep::{self, Wait, *},
+    };
+
+    const STATES: [ParentState; 6] = [Starting, Orphaned, Waiting, Serving, Alone, Stopped];
+    const EVENTS: [ParentEvent; 5] = [Ready, Go, Abort, Ended, Garbled];
+
+    #[rustfmt::skip]
+    const TABLE: [[(ParentState, ParentStep); 5]; 6] = {
+        const STOP: (ParentState, ParentStep) = (Stopped, Stop);
+        [
+            // Ready                   Go                   Abort             Ended                   Garbled
+            [(Waiting, SayReady),      STOP,                STOP,             (Orphaned, ReportEnd),  STOP],            // Starting
+            [(Alone, TakeOverAlone),   (Orphaned, Wait),    (Orphaned, Wait), (Orphaned, Wait),       (Orphaned, Wait)],// Orphaned
+            [(Waiting, Wait),          (Serving, TakeOver), STOP,             (Alone, TakeOverAlone), STOP],            // Waiting
+            [(Serving, Wait),          (Serving, Wait),     STOP,             (Alone, ReportEnd),     (Serving, Wait)], // Serving
+            [(Alone, Wait),            (Alone, Wait),       (Alone, Wait),    (Alone, Wait),          (Alone, Wait)],   // Alone
+            [(Stopped, Wait),          (Stopped, Wait),     (Stopped, Wait),  (Stopped, Wait),        (Stopped, Wait)], // Stopped
+        ]
+    };
+
+    #[test]
+    fn every_state_and_event_is_as_the_table_says() {
+        for (row, state) in TABLE.iter().zip(STATES) {
+            for (expected, event) in row.iter().zip(EVENTS) {
+                assert_eq!(state.after(event), *expected, "{state:?}, {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn it_takes_over_once_and_only_when_ready() {
+        for state in STATES {
+            for event in EVENTS {
+                let (next, step) = state.after(event);
+                if matches!(step, TakeOver | TakeOverAlone) {
+                    assert!(state == Waiting || event == Ready, "{state:?}, {event:?}");
+                    for again in EVENTS {
+                        assert!(!matches!(next.after(again).1, TakeOver | TakeOverAlone));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Both tables against each other: every order in which the messages and one mishap can arrive.
+mod together {
+    use crate::handover::dialogue::{ChildEvent, ChildState, ChildStep, ParentEvent, ParentState, ParentStep};
+
+    /// The two sides and what is under way between them.
+    #[derive(Clone, Debug)]
+    struct Pair {
+        old: ChildState,
+        new: ParentState,
+        to_old: Vec<ChildEvent>,
+        to_new: Vec<ParentEvent>,
+        old_drains: bool,
+        new_serves: bool,
+    }
+
+    impl Pair {
+        fn old_sees(&mut self, event: ChildEvent) {
+            let (next, step) = self.old.after(event);
+            self.old = next;
+            match step {
+                ChildStep::Announce => self.to_old.push(ChildEvent::Announced),
+                ChildStep::SayGo => self.to_new.push(ParentEvent::Go),
+                ChildStep::Abort => self.to_new.push(ParentEvent::Abort),
+                ChildStep::Finish => self.old_drains = true,
+                // Stopping the successor is what a roll-back is.
+                ChildStep::RollBack(_) => self.new = ParentState::Stopped,
+                ChildStep::Wait | ChildStep::ReportLoss => {}
+            }
+        }
+
+        fn new_sees(&mut self, event: ParentEvent) {
+            let (next, step) = self.new.after(event);
+            self.new = next;
+            match step {
+                ParentStep::SayReady => self.to_old.push(ChildEvent::Ready),
+                ParentStep::TakeOver => {
+                    self.new_serves = true;
+                    self.to_old.push(ChildEvent::Serving);
+                }
+                ParentStep::TakeOverAlone => self.new_serves = true,
+                ParentStep::Stop => self.to_old.push(ChildEvent::Ended),
+                ParentStep::Wait | ParentStep::ReportEnd => {}
+            }
+        }
+
+        /// Delivers what is under way in every order; returns whether somebody serves at every end.
+        fn ends_served(&self) -> bool {
+            let mut ends = true;
+            let mut moved = false;
+            if !self.to_old.is_empty() {
+                let mut next = self.clone();
+                let event = next.to_old.remove(0);
+                next.old_sees(event);
+                (ends, moved) = (ends && next.ends_served(), true);
+            }
+            if !self.to_new.is_empty() {
+                let mut next = self.clone();
+                let event = next.to_new.remove(0);
+                next.new_sees(event);
+                (ends, moved) = (ends && next.ends_served(), true);
+            }
+            ends && (moved || !self.old_drains || (self.new_serves && self.new != ParentState::Stopped))
+        }
+    }
+
+    #[test]
+    fn whatever_happens_when_somebody_serves() {
+        let start = || Pair {
+            old: ChildState::Starting,
+            new: ParentState::Starting,
+            to_old: vec![],
+            to_new: vec![ParentEvent::Ready],
+            old_drains: false,
+            new_serves: false,
+        };
+        assert!(start().ends_served());
+        for mishap in [ChildEvent::TimedOut, ChildEvent::Failed, ChildEvent::Garbled, ChildEvent::Ended] {
+            let mut pair = start();
+            pair.to_old.push(mishap);
+            assert!(pair.ends_served(), "{mishap:?}");
+        }
+    }
+}

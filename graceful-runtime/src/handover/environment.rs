@@ -1,0 +1,63 @@
+//! The environment, read in one place and once: what the predecessor, the service manager and the orchestrator left there.
+
+use std::{env, ffi::OsString, io, os::fd::RawFd, process, time::Duration};
+
+use super::sys;
+
+/// Says that standard input is the channel to a predecessor; the value is the version of the protocol.
+pub(crate) const HANDOVER: &str = "GRACEFUL_HANDOVER";
+
+/// What is meant for this process alone: no process that it starts may take it for its own.
+pub(crate) const PRIVATE: [&str; 9] = [
+    HANDOVER,
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+    "FDSTORE",
+];
+
+/// What the environment said when this process began.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// The version of the hand-over that a predecessor speaks.
+    pub(crate) handover: Option<OsString>,
+    /// Where the service manager listens.
+    pub(crate) notify_socket: Option<OsString>,
+    /// Within which time the service manager wants to hear from this process, again and again.
+    pub(crate) watchdog: Option<Duration>,
+    /// The descriptors that the service manager opened for this process, with their names.
+    pub(crate) activation: io::Result<Vec<(RawFd, String)>>,
+    /// Whether a Kubernetes pod is around this process.
+    pub(crate) in_kubernetes: bool,
+    /// Whether systemd itself started this process, so that its end is the end of the unit.
+    pub(crate) is_main_of_unit: bool,
+}
+
+impl Environment {
+    /// Reads the environment and removes what is meant for this process alone.
+    ///
+    /// Has to be called before there is a second thread; with one, nothing is removed, because that would not be safe.
+    pub(crate) fn take() -> Self {
+        let environment = Self::read();
+        if PRIVATE.iter().any(|name| env::var_os(name).is_some()) {
+            sys::remove_variables(&PRIVATE);
+        }
+        environment
+    }
+
+    fn read() -> Self {
+        let own = process::id().to_string();
+        Self {
+            handover: env::var_os(HANDOVER),
+            notify_socket: env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()),
+            watchdog: sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()),
+            activation: sd_notify::listen_fds_with_names().map(Iterator::collect),
+            in_kubernetes: env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
+            is_main_of_unit: env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == own),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The listeners of this process by name: those that were given to it, and those that a successor would get.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use socket2::{SockAddr, SockRef, Type};
+
+/// Prefix of an address that selects a socket of the service manager by its name: `systemd:web`.
+pub(crate) const BY_NAME: &str = "systemd:";
+
+/// All listeners of one process. A clone is the same list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listeners(Arc<Mutex<Lists>>);
+
+#[derive(Debug, Default)]
+struct Lists {
+    inherited: Vec<Inherited>,
+    open: Vec<Open>,
+    next: u64,
+}
+
+/// A listener that this process was given and that nobody has asked for yet.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    asked: String,
+    bound: SockAddr,
+    socket: OwnedFd,
+    kept: bool,
+    origin: Origin,
+}
+
+/// Who gave a listener to this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The predecessor; the index in its greeting.
+    Predecessor(u16),
+    /// The service manager's store; the name in it.
+    Store(String),
+    /// A socket unit.
+    Unit,
+}
+
+/// A listener that was asked for.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    /// The listening socket.
+    pub(crate) socket: OwnedFd,
+    /// Whether the service manager keeps a copy: then it must never be sealed.
+    pub(crate) kept: bool,
+}
+
+/// A listener that nobody asked for, and that is closed now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unclaimed {
+    /// The address as it was asked for, or where it is bound.
+    pub(crate) name: String,
+    /// Who gave it.
+    pub(crate) origin: Origin,
+}
+
+/// A listener that a successor gets.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(crate) asked: String,
+    pub(crate) kept: bool,
+    pub(crate) socket: OwnedFd,
+}
+
+#[derive(Debug)]
+struct Open {
+    id: u64,
+    asked: String,
+    kept: bool,
+    socket: OwnedFd,
+}
+
+/// Keeps a listener on the list of those to hand over; dropped together with the listener.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    listeners: Listeners,
+    id: u64,
+}
+
+impl Listeners {
+    pub(crate) fn new(inherited: Vec<Inherited>) -> Self {
+        Self(Arc::new(Mutex::new(Lists { inherited, ..Lists::default() })))
+    }
+
+    /// Finds an inherited listener by the address as asked for, else by where it is bound; the first that nobody has taken.
+    ///
+    /// `addresses` are what `asked` stands for. A port 0 matches by the order of asking alone.
+    pub(crate) fn claim(&self, asked: &str, addresses: &[SockAddr]) -> Option<Claimed> {
+        let mut lists = self.lock();
+        let index = lists
+            .inherited
+            .iter()
+            .position(|listener| listener.asked == asked)
+            .or_else(|| lists.inherited.iter().position(|listener| listener.is_bound_to(addresses)))?;
+        let listener = lists.inherited.remove(index);
+        Some(Claimed { socket: listener.socket, kept: listener.kept })
+    }
+
+    /// Notes an open listener for the next successor, for as long as the registration lives.
+    ///
+    /// # Errors
+    ///
+    /// Where the socket cannot be duplicated.
+    pub(crate) fn register(&self, asked: &str, kept: bool, socket: BorrowedFd<'_>) -> io::Result<Registration> {
+        let socket = socket.try_clone_to_owned()?;
+        let mut lists = self.lock();
+        let id = lists.next;
+        lists.next += 1;
+        lists.open.push(Open { id, asked: asked.to_owned(), kept, socket });
+        Ok(Registration { listeners: self.clone(), id })
+    }
+
+    /// Returns what a successor gets: every open listener, in the order of asking.
+    ///
+    /// # Errors
+    ///
+    /// Where a socket cannot be duplicated.
+    pub(crate) fn to_hand_over(&self) -> io::Result<Vec<Handed>> {
+        let lists = self.lock();
+        let handed = |open: &Open| {
+            let socket = open.socket.try_clone()?;
+            Ok(Handed { asked: open.asked.clone(), kept: open.kept, socket })
+        };
+        lists.open.iter().map(handed).collect()
+    }
+
+    /// Closes what nobody asked for. The file of a UNIX listener goes too, unless the service manager owns it.
+    pub(crate) fn close_unclaimed(&self) -> Vec<Unclaimed> {
+        let unclaimed = std::mem::take(&mut self.lock().inherited);
+        unclaimed.into_iter().map(Inherited::close).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lists> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.listeners.lock().open.retain(|open| open.id != self.id);
+    }
+}
+
+impl Inherited {
+    /// Takes a descriptor that is said to be a listener.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no socket, or one of a kind that nothing here can accept from.
+    pub(crate) fn new(socket: OwnedFd, asked: String, kept: bool, origin: Origin) -> io::Result<Self> {
+        let of_another_kind = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        let view = SockRef::from(&socket);
+        let bound = view.local_addr()?;
+        if bound.as_socket().is_none() && !bound.is_unix() {
+            return of_another_kind("it is neither a TCP nor a UNIX socket");
+        }
+        if view.r#type()? != Type::STREAM || !view.is_listener()? {
+            return of_another_kind("it does not listen");
+        }
+        Ok(Self { asked, bound, socket, kept, origin })
+    }
+
+    fn is_bound_to(&self, addresses: &[SockAddr]) -> bool {
+        addresses.iter().any(|address| match (address.as_socket(), self.bound.as_socket()) {
+            (Some(asked), Some(bound)) => asked.port() != 0 && asked == bound,
+            (None, None) => address.as_pathname().is_some() && address.as_pathname() == self.bound.as_pathname(),
+            _ => false,
+        })
+    }
+
+    fn close(self) -> Unclaimed {
+        if let (false, Some(path)) = (self.kept, self.bound.as_pathname()) {
+            // Somebody else may have removed it; then there is nothing left to do.
+            let _ = fs::remove_file(path);
+        }
+        Unclaimed { name: self.asked, origin: self.origin }
+    }
+}
+
+impl AsFd for Handed {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests;

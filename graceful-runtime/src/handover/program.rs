@@ -1,0 +1,230 @@
+//! The program that this process runs, as it can be started again, and a process that runs it.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{
+            ffi::OsStrExt,
+            fs::{MetadataExt, PermissionsExt},
+            process::CommandExt,
+        },
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    pipe::{PipeFlags, pipe_with},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
+};
+
+use super::{environment, sys};
+
+/// How this process was started: the file, the arguments and the directory, as names and not as what they meant then.
+///
+/// A name keeps its symbolic links, so that a deployment which moves `current` to a new release restarts into that one.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+    directory: Option<PathBuf>,
+}
+
+/// Who is the parent of a successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parentage {
+    /// This process: it learns the exit status.
+    Child,
+    /// The process that adopts orphans. systemd kills a main process that is not its own child at the next stop.
+    Orphan,
+}
+
+/// A process that was started as a successor.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    pid: u32,
+    /// `None` for an orphan.
+    child: Option<Child>,
+    /// `None` where the kernel has no descriptors for processes (before Linux 5.3).
+    pidfd: Option<OwnedFd>,
+}
+
+impl Program {
+    /// Notes how this process was started. Has to be called before it changes its directory.
+    pub(crate) fn of_this_process() -> Self {
+        let arguments: Vec<_> = env::args_os().collect();
+        let directory = logical_directory();
+        let name = arguments.first().map_or(OsStr::new(""), OsString::as_os_str);
+        let path = find(name, directory.as_deref(), env::var_os("PATH").as_deref())
+            .or_else(|| env::current_exe().ok())
+            .unwrap_or_else(|| name.into());
+        Self { path, arguments, directory }
+    }
+
+    /// Returns the file that a restart would run.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Starts the program with `stdin` as its standard input and `variables` added to the environment of this process.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be run; this process is then as it was before.
+    pub(crate) fn start(
+        &self,
+        parentage: Parentage,
+        stdin: OwnedFd,
+        variables: &[(&str, OsString)],
+    ) -> io::Result<Successor> {
+        let mut command = self.command(stdin, variables);
+        match parentage {
+            Parentage::Child => Ok(Successor::new_child(command.spawn()?)),
+            Parentage::Orphan => {
+                let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+                sys::start_as_orphan(&mut command, writer);
+                // Fails only where the user has the kernel wait for all children: then it has been waited for.
+                let _ = command.spawn()?.wait();
+                let mut pid = [0; 4];
+                File::from(reader).read_exact(&mut pid)?;
+                Ok(Successor::new_orphan(u32::from_ne_bytes(pid)))
+            }
+        }
+    }
+
+    fn command(&self, stdin: OwnedFd, variables: &[(&str, OsString)]) -> Command {
+        let mut command = Command::new(&self.path);
+        if let Some((name, arguments)) = self.arguments.split_first() {
+            command.arg0(name).args(arguments);
+        }
+        if let Some(directory) = self.directory.as_deref().filter(|directory| directory.is_dir()) {
+            command.current_dir(directory);
+        }
+        for name in environment::PRIVATE {
+            command.env_remove(name);
+        }
+        command.envs(variables.iter().map(|(name, value)| (name, value))).stdin(stdin);
+        command
+    }
+}
+
+/// Returns the directory by the name that it was entered by, where the shell or the service manager told us.
+fn logical_directory() -> Option<PathBuf> {
+    let physical = env::current_dir().ok();
+    let logical = env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
+    let same = |a: &Path, b: &Path| {
+        let (a, b) = (fs::metadata(a).ok()?, fs::metadata(b).ok()?);
+        Some((a.dev(), a.ino()) == (b.dev(), b.ino()))
+    };
+    match (logical, physical) {
+        (Some(logical), Some(physical)) if same(&logical, &physical) == Some(true) => Some(logical),
+        (_, physical) => physical,
+    }
+}
+
+/// Finds the file that the shell meant by `name`.
+fn find(name: &OsStr, directory: Option<&Path>, path: Option<&OsStr>) -> Option<PathBuf> {
+    let here = |file: &Path| directory.map_or_else(|| file.to_owned(), |directory| directory.join(file));
+    if name.as_bytes().contains(&b'/') {
+        return Some(here(Path::new(name))).filter(|file| is_executable(file));
+    }
+    if name.is_empty() {
+        return None;
+    }
+    env::split_paths(path?).map(|entry| here(&entry).join(name)).find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+impl Successor {
+    fn new_child(child: Child) -> Self {
+        Self { pid: child.id(), pidfd: process_descriptor(child.id()), child: Some(child) }
+    }
+
+    fn new_orphan(pid: u32) -> Self {
+        Self { pid, pidfd: process_descriptor(pid), child: None }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Returns a descriptor that becomes readable when the process ends.
+    pub(crate) fn end(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Asks the process to end.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Ends the process and forgets it.
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::KILL);
+        if let Some(child) = &mut self.child {
+            let _ = child.wait();
+        }
+    }
+
+    /// Waits for the end of the process, at most for `limit`. An orphan has no status for us.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Wait {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.child.as_mut().map(Child::try_wait) {
+                Some(Ok(Some(status))) => return Wait::Exited(status),
+                Some(Err(_)) => return Wait::Unknown,
+                Some(Ok(None)) | None => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Some(pidfd) = &self.pidfd else { return Wait::Unknown };
+            match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timespec(left))) {
+                Ok(0) if left.is_zero() => return Wait::Running,
+                Ok(1..) if self.child.is_none() => return Wait::Unknown,
+                _ => {}
+            }
+        }
+    }
+
+    /// The process cannot have been replaced by another with its number: either it is our child and not waited for yet, or
+    /// its descriptor stands for it alone. Without one there is the number; the caller knows from the channel that it runs.
+    fn signal(&self, signal: Signal) {
+        let _ = match (&self.pidfd, Pid::from_raw(self.pid.cast_signed())) {
+            (Some(pidfd), _) => pidfd_send_signal(pidfd, signal),
+            (None, Some(pid)) => kill_process(pid, signal),
+            (None, None) => Ok(()),
+        };
+    }
+}
+
+/// How a wait for the end of a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Exited(ExitStatus),
+    /// It ended, or cannot be watched, and the status went to somebody else.
+    Unknown,
+    Running,
+}
+
+/// Returns a descriptor that stands for the process and becomes readable when it ends.
+pub(crate) fn process_descriptor(pid: u32) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(pid.cast_signed())?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// Converts a wait to what the kernel takes, rounded up so that it never wakes too early.
+pub(crate) fn timespec(wait: Duration) -> Timespec {
+    let wait = wait.min(Duration::from_secs(1 << 30));
+    Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() }
+}
+
+#[cfg(test)]
+mod tests;

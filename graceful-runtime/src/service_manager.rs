@@ -1,0 +1,301 @@
+//! The service manager (systemd, or whoever speaks its protocol): what it is told about this process.
+//!
+//! The words are those of [`sd_notify::NotifyState`]; the socket is ours, because the environment is scrubbed by the time of the
+//! first message, and for abstract addresses, descriptors and barriers. Where no manager listens every call does nothing. Nothing
+//! is ever reported as an error: a manager that does not listen must not keep a server from serving.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{ffi::OsStrExt, net::UnixDatagram},
+    },
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    cmsg_space,
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
+    },
+    pipe::{PipeFlags, pipe_with},
+};
+use sd_notify::NotifyState;
+
+/// How long a message may wait for room in the manager's queue.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the manager may take to answer [`ServiceManager::stores_descriptors`]; usually it is a millisecond.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Marks what is ours among the names in the manager's store.
+const STORE_PREFIX: &str = "graceful@";
+
+/// The longest name in the manager's store, in bytes.
+const STORE_NAME_MAX: usize = 255;
+
+/// The service manager of this process, or none. A clone speaks to the same one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServiceManager(Option<Arc<Connection>>);
+
+#[derive(Debug)]
+struct Connection {
+    socket: UnixDatagram,
+    address: SocketAddrUnix,
+    path: OsString,
+    watchdog: Option<Duration>,
+    muted: AtomicBool,
+}
+
+/// Becomes readable once the manager has read everything that was sent before.
+#[derive(Debug)]
+pub(crate) struct Barrier(OwnedFd);
+
+impl ServiceManager {
+    /// Prepares to speak to the manager that listens at `path` (a file, or an abstract address that begins with `@`).
+    ///
+    /// # Errors
+    ///
+    /// Where `path` is no address that can be reached from here.
+    pub(crate) fn new(path: Option<OsString>, watchdog: Option<Duration>) -> io::Result<Self> {
+        let Some(path) = path else { return Ok(Self(None)) };
+        let address = address(&path)?;
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+        let connection = Connection { socket, address, path, watchdog, muted: AtomicBool::new(false) };
+        Ok(Self(Some(Arc::new(connection))))
+    }
+
+    /// Returns whether there is a manager that listens.
+    pub(crate) fn is_present(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Returns what a successor needs in its environment to find the manager too.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, OsString)> {
+        let Some(connection) = &self.0 else { return Vec::new() };
+        let watchdog = connection.watchdog.map(|limit| limit.as_micros().to_string().into());
+        [("NOTIFY_SOCKET", Some(connection.path.clone())), ("WATCHDOG_USEC", watchdog)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
+    }
+
+    /// Returns how often [`keep_alive`](Self::keep_alive) should be called: twice within the time that the manager waits.
+    pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
+        Some(self.0.as_ref()?.watchdog? / 2)
+    }
+
+    /// Says that this process serves: after the start, after a take-over, and after a hand-over that failed.
+    pub(crate) fn ready(&self, status: &str) {
+        self.send(&[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
+    }
+
+    /// Says in one line, for `systemctl status`, what this process is doing.
+    pub(crate) fn status(&self, status: &str) {
+        self.send(&[NotifyState::Status(&one_line(status))]);
+    }
+
+    /// Says that this process stops for good. Never to be said by one that has handed over.
+    pub(crate) fn stopping(&self, status: &str) {
+        self.send(&[NotifyState::Stopping, NotifyState::Status(&one_line(status))]);
+    }
+
+    /// Says that a hand-over begins. One of [`ready`](Self::ready) and the successor's has to follow.
+    pub(crate) fn reloading(&self) {
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            self.send(&[NotifyState::Reloading, now, NotifyState::Status("restarting")]);
+        }
+    }
+
+    /// Asks for `more` time, from now, before the manager loses its patience.
+    pub(crate) fn extend_timeout(&self, more: Duration) {
+        let more = u32::try_from(more.as_micros()).unwrap_or(u32::MAX);
+        self.send(&[NotifyState::ExtendTimeoutUsec(more)]);
+    }
+
+    /// Says that this process is alive.
+    pub(crate) fn keep_alive(&self) {
+        self.send(&[NotifyState::Watchdog]);
+    }
+
+    /// Says that the process `pid` is the main one from now on. The barrier tells when the manager knows; before that it would
+    /// not listen to the new one.
+    pub(crate) fn announce_main_process(&self, pid: u32) -> Option<Barrier> {
+        self.send(&[NotifyState::MainPid(pid)]);
+        self.barrier()
+    }
+
+    /// Says that this process is the main one after all, and serves.
+    pub(crate) fn announce_rollback(&self, status: &str) {
+        let states =
+            [NotifyState::MainPid(process::id()), NotifyState::Ready, NotifyState::Status(&one_line(status))];
+        self.send(&states);
+    }
+
+    /// Says nothing any more: another process is the main one.
+    pub(crate) fn mute(&self) {
+        self.set_muted(true);
+    }
+
+    /// Speaks again, after [`mute`](Self::mute).
+    pub(crate) fn unmute(&self) {
+        self.set_muted(false);
+    }
+
+    /// Gives the manager a copy of a listener, which it keeps over a restart and a crash.
+    ///
+    /// Returns the name under which it is kept; `None` where it cannot have one.
+    pub(crate) fn store(&self, asked: &str, listener: BorrowedFd<'_>) -> Option<String> {
+        let name = store_name(asked)?;
+        let states = [NotifyState::Custom("FDSTORE=1"), NotifyState::Custom(&format!("FDNAME={name}"))];
+        self.send_with(&states, &[listener]);
+        Some(name)
+    }
+
+    /// Has the manager close what it keeps under `name`.
+    pub(crate) fn remove_stored(&self, name: &str) {
+        self.send(&[NotifyState::Custom("FDSTOREREMOVE=1"), NotifyState::Custom(&format!("FDNAME={name}"))]);
+    }
+
+    /// Finds out whether the manager keeps descriptors (`FileDescriptorStoreMax=`); it would never say so by itself.
+    ///
+    /// It is given one end of a pipe. Whether that end is still open after this process has closed its own is the answer; and the
+    /// manager drops it when the other end is closed. Waits for the manager, for a second at most.
+    pub(crate) fn stores_descriptors(&self) -> bool {
+        self.is_present() && self.probe_store().unwrap_or(false)
+    }
+
+    fn probe_store(&self) -> io::Result<bool> {
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+        self.send_with(
+            &[NotifyState::Custom("FDSTORE=1"), NotifyState::Custom("FDNAME=graceful-probe")],
+            &[theirs.as_fd()],
+        );
+        drop(theirs);
+        let answered = self.barrier().is_some_and(|barrier| barrier.wait(PROBE_TIMEOUT));
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut end = [PollFd::new(&ours, PollFlags::empty())];
+        poll(&mut end, Some(&now))?;
+        Ok(answered && !end[0].revents().contains(PollFlags::ERR))
+    }
+
+    fn barrier(&self) -> Option<Barrier> {
+        self.is_present().then_some(())?;
+        let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).ok()?;
+        self.send_with(&[NotifyState::Custom("BARRIER=1")], &[theirs.as_fd()]);
+        Some(Barrier(ours))
+    }
+
+    fn set_muted(&self, muted: bool) {
+        if let Some(connection) = &self.0 {
+            connection.muted.store(muted, Ordering::Release);
+        }
+    }
+
+    fn send(&self, states: &[NotifyState<'_>]) {
+        self.send_with(states, &[]);
+    }
+
+    fn send_with(&self, states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) {
+        if let Some(connection) = &self.0
+            && !connection.muted.load(Ordering::Acquire)
+        {
+            // See the module: a deaf manager is not our failure.
+            let _ = connection.send(states, descriptors);
+        }
+    }
+}
+
+impl Connection {
+    fn send(&self, states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        let message = [IoSlice::new(message.as_bytes())];
+        sendmsg_addr(&self.socket, &self.address, &message, &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+}
+
+impl Barrier {
+    /// Waits until the manager has passed it and returns whether it did within `limit`.
+    fn wait(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+            match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&left)) {
+                Ok(ready) => return ready > 0,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+impl AsFd for Barrier {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn address(path: &OsStr) -> io::Result<SocketAddrUnix> {
+    let address = match path.as_bytes() {
+        [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name),
+        [b'/', ..] => SocketAddrUnix::new(path.as_bytes()),
+        _ => {
+            let message = format!("{} is neither a path nor an abstract address", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+    };
+    Ok(address?)
+}
+
+/// The protocol is made of lines, and a status is one of them.
+fn one_line(status: &str) -> String {
+    status.replace(['\n', '\r'], " ")
+}
+
+/// Returns the name in the manager's store for a listener that was asked for as `asked`; a name must not have colons.
+fn store_name(asked: &str) -> Option<String> {
+    let mut name = String::from(STORE_PREFIX);
+    for byte in asked.bytes() {
+        match byte {
+            b'%' | b':' | ..=b' ' | 0x7f.. => name.push_str(&format!("%{byte:02x}")),
+            _ => name.push(byte.into()),
+        }
+    }
+    (name.len() <= STORE_NAME_MAX).then_some(name)
+}
+
+/// Returns what a listener was asked for as, from its name in the manager's store; `None` where it is none of ours.
+pub(crate) fn asked_by_store_name(name: &str) -> Option<String> {
+    let mut rest = name.strip_prefix(STORE_PREFIX)?.as_bytes();
+    let mut asked = Vec::new();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%' {
+            let (digits, after) = rest.split_at_checked(2)?;
+            rest = after;
+            asked.push(u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?);
+        } else {
+            asked.push(byte);
+        }
+    }
+    String::from_utf8(asked).ok()
+}
+
+#[cfg(test)]
+mod tests;
