@@ -1,0 +1,383 @@
+//! C. Connections in every state that a drain can find them in.
+//!
+//! Most of it holds for TCP and for UNIX sockets (C12), and runs over both.
+
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use graceful_tests::address::is_refusal;
+use graceful_tests::load::Style;
+use graceful_tests::process::raise_descriptor_limit;
+use graceful_tests::{Certificate, Connection, Load, SOON, Server, Signal, command, get};
+use tempfile::TempDir;
+
+/// Where the servers of a test listen.
+struct Listen {
+    setting: String,
+    unix: Option<(TempDir, PathBuf)>,
+}
+
+macro_rules! over_tcp_and_unix {
+    ($($name:ident)*) => {
+        mod over_tcp {
+            $(#[test] fn $name() { super::$name(&super::Listen::tcp()); })*
+        }
+
+        mod c12_over_unix {
+            $(#[test] fn $name() { super::$name(&super::Listen::unix()); })*
+        }
+    };
+}
+
+over_tcp_and_unix! {
+    c1_idle_beyond_the_grace_is_closed
+    c1_a_request_in_the_socket_of_an_idle_connection_is_answered
+    c2_idle_within_the_grace_may_bring_one_request
+    c3_keep_alive_clients_lose_nothing
+    c4_accepted_and_silent_is_closed_after_the_grace
+    c5_accepted_before_and_speaking_after_the_signal_is_answered
+    c6_half_a_head_may_be_completed
+    c6_half_a_head_that_is_never_completed_is_ended
+    c7_pipelined_requests_are_answered
+    c8_a_connect_after_the_seal_is_refused
+    c9_connect_per_request_clients_lose_nothing
+    c10_the_accept_queue_is_served
+    c15_a_connection_limit_holds_and_the_waiting_are_served
+}
+
+fn c1_idle_beyond_the_grace_is_closed(listen: &Listen) {
+    let server = listen.start(&["grace=50ms"]);
+    let mut connection = server.connect();
+    assert_eq!(connection.get("/").status, 200);
+    sleep(Duration::from_millis(100));
+    server.drain();
+    connection.expect_eof();
+    listen.expect_clean_end(server);
+}
+
+fn c1_a_request_in_the_socket_of_an_idle_connection_is_answered(listen: &Listen) {
+    let server = listen.start(&["grace=50ms"]);
+    let mut connection = server.connect();
+    assert_eq!(connection.get("/").status, 200);
+    sleep(Duration::from_millis(100));
+    server.freeze(|| {
+        connection.send(get("/"));
+        server.signal(Signal::TERM);
+    });
+    connection.response().expect_last();
+    connection.expect_eof();
+    listen.expect_clean_end(server);
+}
+
+fn c2_idle_within_the_grace_may_bring_one_request(listen: &Listen) {
+    let server = listen.start(&["grace=30s"]);
+    let mut connection = server.connect();
+    assert!(!connection.get("/").says_close());
+    server.drain();
+    connection.get("/").expect_last();
+    connection.expect_eof();
+    listen.expect_clean_end(server);
+}
+
+fn c3_keep_alive_clients_lose_nothing(listen: &Listen) {
+    for _ in 0..3 {
+        lose_nothing(listen, 32, Style::KeepAlive);
+    }
+}
+
+fn c4_accepted_and_silent_is_closed_after_the_grace(listen: &Listen) {
+    let server = listen.start(&["grace=200ms"]);
+    let connections = server.connect_accepted(10);
+    server.drain();
+    for mut connection in connections {
+        connection.expect_eof();
+    }
+    listen.expect_clean_end(server);
+}
+
+fn c5_accepted_before_and_speaking_after_the_signal_is_answered(listen: &Listen) {
+    let server = listen.start(&["grace=30s"]);
+    let mut connection = server.connect_accepted(1).remove(0);
+    server.drain();
+    sleep(Duration::from_millis(100));
+    connection.get("/").expect_last();
+    connection.expect_eof();
+    listen.expect_clean_end(server);
+}
+
+const HALF_HEADS: [&str; 4] = [
+    "GET / HTTP/1.1\r\nhost: te",
+    "G",
+    "\r\n",
+    "GET / HTTP/1.1\r\nhost: test\r\n\r\nGET / HTT",
+];
+
+fn c6_half_a_head_may_be_completed(listen: &Listen) {
+    for first in HALF_HEADS {
+        let server = listen.start(&["grace=30s", "header_timeout=30s"]);
+        let mut connection = half_a_head(&server, first);
+        sleep(Duration::from_millis(100));
+        let request = get("/");
+        // What is missing: the rest of the request that `first` ends with.
+        let begun = (0..request.len())
+            .rev()
+            .find(|end| first.ends_with(&request[..*end]));
+        connection.send(&request[begun.unwrap_or(0)..]);
+        connection.response().expect_last();
+        connection.expect_eof();
+        listen.expect_clean_end(server);
+    }
+}
+
+fn c6_half_a_head_that_is_never_completed_is_ended(listen: &Listen) {
+    for first in HALF_HEADS {
+        let server = listen.start(&[]);
+        let mut connection = half_a_head(&server, first);
+        let rest = connection.rest().expect("an orderly close");
+        assert!(
+            rest.is_empty() || rest.starts_with(b"HTTP/1.1 408 "),
+            "{rest:?}"
+        );
+        listen.expect_clean_end(server);
+    }
+}
+
+fn c7_pipelined_requests_are_answered(listen: &Listen) {
+    let server = listen.start(&[]);
+    let mut connection = server.connect();
+    connection.send(get("/sleep?ms=300").repeat(3));
+    server.wait_for("handling /sleep");
+    server.drain();
+    for _ in 0..2 {
+        let response = connection.response();
+        assert!(
+            response.status == 200 && !response.says_close(),
+            "{response:?}"
+        );
+    }
+    connection.response().expect_last();
+    connection.expect_eof();
+    listen.expect_clean_end(server);
+}
+
+fn c8_a_connect_after_the_seal_is_refused(listen: &Listen) {
+    let server = listen.start(&["grace=50ms"]);
+    let mut upload = server.connect();
+    upload.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\n");
+    server.wait_for("handling /upload");
+    server.drain();
+    server.address().wait_until_refused();
+    for _ in 0..20 {
+        let begin = Instant::now();
+        let error = Connection::try_open(server.address()).expect_err("it stays refused");
+        assert!(
+            is_refusal(&error) && begin.elapsed() < SOON,
+            "{error} {:?}",
+            begin.elapsed()
+        );
+    }
+    upload.send("hello");
+    upload.response().expect_last();
+    upload.expect_eof();
+    listen.expect_clean_end(server);
+}
+
+fn c9_connect_per_request_clients_lose_nothing(listen: &Listen) {
+    for _ in 0..3 {
+        lose_nothing(listen, 48, Style::Reconnect);
+    }
+}
+
+fn c10_the_accept_queue_is_served(listen: &Listen) {
+    let server = listen.start(&[]);
+    let connections = server.freeze(|| {
+        let connections: Vec<_> = (0..100).map(|_| asking(&server, &get("/"))).collect();
+        server.signal(Signal::TERM);
+        connections
+    });
+    for mut connection in connections {
+        connection.response().expect_last();
+        connection.expect_eof();
+    }
+    listen.expect_clean_end(server);
+}
+
+#[test]
+fn c11_a_tls_handshake_under_way_completes_and_is_served() {
+    let certificate = Certificate::new();
+    let server = Listen::tcp().start(&["grace=30s", &certificate.setting()]);
+    // Nothing yet, the beginning of the first message, all of it.
+    let handshakes = [0, 50, usize::MAX].map(|bytes| {
+        let mut handshake = certificate.handshake(server.address(), "http/1.1");
+        handshake.send_some(bytes);
+        handshake
+    });
+    // Accepted after the others, so that they are under way now.
+    assert_eq!(
+        certificate
+            .connect(server.address(), "http/1.1")
+            .get("/")
+            .status,
+        200
+    );
+    server.drain();
+    for handshake in handshakes {
+        let mut connection = handshake
+            .finish()
+            .expect("a handshake under way may finish");
+        connection.get("/").expect_last();
+        connection.expect_eof();
+    }
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn c11_an_idle_tls_connection_is_closed_in_order() {
+    let certificate = Certificate::new();
+    let server = Listen::tcp().start(&["grace=50ms", &certificate.setting()]);
+    let mut connection = certificate.connect(server.address(), "http/1.1");
+    assert_eq!(connection.get("/").status, 200);
+    server.drain();
+    // A close without `close_notify` would be an error.
+    connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn c13_nine_thousand_idle_connections_are_closed() {
+    let limit = raise_descriptor_limit();
+    let count = limit.saturating_sub(1000).min(9000);
+    if count < 9000 {
+        eprintln!("only {count} connections: no more than {limit} descriptors are allowed");
+    }
+    let listen = Listen::tcp();
+    let server = listen.start(&[]);
+    let ask = |_| {
+        let mut connection = server.connect();
+        assert_eq!(connection.get("/").status, 200);
+        connection
+    };
+    let connections: Vec<_> = (0..count).map(ask).collect();
+    server.drain();
+    for mut connection in connections {
+        connection.expect_eof();
+    }
+    listen.expect_clean_end(server);
+}
+
+#[test]
+fn c14_a_failing_accept_does_not_stop_the_drain() {
+    let listen = Listen::tcp();
+    let server = listen.start(&[]);
+    let mut upload = server.connect();
+    upload.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\n");
+    server.wait_for("handling /upload");
+    server.exhaust_descriptors();
+    let mut waiting = server.freeze(|| {
+        let waiting = asking(&server, &get("/"));
+        server.signal(Signal::TERM);
+        waiting
+    });
+    server.wait_for("draining");
+    // Long enough for some accepts to fail; the result does not depend on it.
+    sleep(Duration::from_millis(200));
+    upload.send("hello");
+    upload.response().expect_last();
+    upload.expect_eof();
+    // The descriptor of the upload is free now.
+    waiting.response().expect_last();
+    waiting.expect_eof();
+    listen.expect_clean_end(server);
+}
+
+fn c15_a_connection_limit_holds_and_the_waiting_are_served(listen: &Listen) {
+    let server = listen.start(&["limit=2"]);
+    let connections: Vec<_> = (0..6)
+        .map(|_| asking(&server, &get("/sleep?ms=200")))
+        .collect();
+    server.wait_for("handling /sleep");
+    server.drain();
+    for mut connection in connections {
+        let response = connection.response();
+        response.expect_last();
+        assert!(
+            ["slept beside 0", "slept beside 1"].contains(&&*response.text()),
+            "{response:?}"
+        );
+        connection.expect_eof();
+    }
+    listen.expect_clean_end(server);
+}
+
+#[test]
+fn c12_the_path_is_removed_at_the_end() {
+    let listen = Listen::unix();
+    let server = listen.start(&[]);
+    let (_, path) = listen.unix.as_ref().expect("a UNIX socket has a path");
+    assert!(path.exists());
+    server.drain();
+    listen.expect_clean_end(server);
+}
+
+impl Listen {
+    fn tcp() -> Self {
+        Self {
+            setting: "listen=127.0.0.1:0".into(),
+            unix: None,
+        }
+    }
+
+    fn unix() -> Self {
+        let directory = tempfile::tempdir().expect("there is a place for temporary files");
+        let path = directory.path().join("socket");
+        Self {
+            setting: format!("listen=unix:{}", path.display()),
+            unix: Some((directory, path)),
+        }
+    }
+
+    /// Starts a server that would need a minute if anything had to wait for the deadline.
+    fn start(&self, settings: &[&str]) -> Server {
+        let mut command = command!("echo", "timeout=60s", &self.setting);
+        command.args(settings);
+        Server::start(command)
+    }
+
+    /// Waits for the process to end, well before its deadline, with nothing left behind.
+    #[track_caller]
+    fn expect_clean_end(&self, server: Server) {
+        server.exit_within(SOON).expect(0);
+        if let Some((_, path)) = &self.unix {
+            assert!(!path.exists(), "the socket's path is removed at the end");
+        }
+    }
+}
+
+/// Opens a connection and sends `request` on it.
+fn asking(server: &Server, request: &str) -> Connection {
+    let mut connection = server.connect();
+    connection.send(request);
+    connection
+}
+
+/// Sends `first`, of which only a part of a request is not yet answered, and begins the drain.
+fn half_a_head(server: &Server, first: &str) -> Connection {
+    let mut connection = server.connect_accepted(1).remove(0);
+    connection.send(first);
+    if first.contains("\r\n\r\n") {
+        assert_eq!(connection.response().status, 200);
+    }
+    server.drain();
+    connection
+}
+
+/// Stops a server under load.
+fn lose_nothing(listen: &Listen, clients: usize, style: Style) {
+    let server = listen.start(&[]);
+    let load = Load::start(server.address(), clients, style);
+    load.wait_until_served(2000);
+    server.signal(Signal::TERM);
+    load.expect_nothing_lost();
+    listen.expect_clean_end(server);
+}

@@ -1,0 +1,116 @@
+//! D. The deadline holds whatever is stuck, on both flavors of the runtime (D6).
+
+use std::time::{Duration, Instant};
+
+use graceful_tests::log::Log;
+use graceful_tests::{SOON, Server, Signal, command, get};
+
+/// What every server of this file is given.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+macro_rules! on_both_flavors {
+    ($($name:ident)*) => {
+        mod multi_thread {
+            $(#[test] fn $name() { super::$name(super::MULTI_THREAD); })*
+        }
+
+        mod d6_current_thread {
+            $(#[test] fn $name() { super::$name(super::CURRENT_THREAD); })*
+        }
+    };
+}
+
+on_both_flavors! {
+    d1_a_request_is_cut_and_named
+    d2_every_worker_blocked
+    d3_spawn_blocking
+    d3_a_blocked_read_of_standard_input
+    d3_a_destructor_that_sleeps
+    d4_hooks_that_never_end_or_panic_do_not_keep_the_others
+    d5_a_timeout_of_nothing_is_immediate
+}
+
+type Flavor = (&'static str, usize);
+const MULTI_THREAD: Flavor = ("workers=2", 2);
+const CURRENT_THREAD: Flavor = ("flavor=current_thread", 1);
+
+fn d1_a_request_is_cut_and_named((flavor, _): Flavor) {
+    let server = Server::start(command!("echo", "timeout=1s", flavor));
+    let mut connection = server.sleeping(600_000);
+    let log = expect_gone_at_the_deadline(server);
+    let named = log.lines_with("GET /sleep");
+    assert!(!named.is_empty(), "the report names the request:\n{log}");
+    assert!(log.has("1 cut"), "and counts it:\n{log}");
+    assert!(connection.try_response().is_err(), "it was cut");
+}
+
+fn d2_every_worker_blocked((flavor, workers): Flavor) {
+    let server = Server::start(command!("echo", "timeout=1s", flavor));
+    let block = |_| {
+        let mut connection = server.connect();
+        connection.send(get("/block?ms=600000"));
+        connection
+    };
+    let _connections: Vec<_> = (0..workers).map(block).collect();
+    server.wait_for_times("handling /block", workers);
+    expect_gone_at_the_deadline(server);
+}
+
+fn d3_spawn_blocking((flavor, _): Flavor) {
+    let server = Server::start(command!("echo", "timeout=1s", flavor));
+    assert_eq!(
+        server.connect().get("/spawn_blocking?ms=600000").status,
+        200
+    );
+    expect_gone_at_the_deadline(server);
+}
+
+fn d3_a_blocked_read_of_standard_input((flavor, _): Flavor) {
+    let mut command = command!("stuck", "stuck=stdin", "timeout=1s", flavor);
+    // A pipe whose other end stays open and silent.
+    command.stdin(std::process::Stdio::piped());
+    let server = Server::start(command);
+    server.wait_for("reading standard input");
+    expect_gone_at_the_deadline(server);
+}
+
+fn d3_a_destructor_that_sleeps((flavor, _): Flavor) {
+    expect_gone_at_the_deadline(Server::start(command!(
+        "stuck",
+        "stuck=destructor",
+        "timeout=1s",
+        flavor
+    )));
+}
+
+fn d4_hooks_that_never_end_or_panic_do_not_keep_the_others((flavor, _): Flavor) {
+    let server = Server::start(command!("stuck", "stuck=hook", "timeout=1s", flavor));
+    let log = expect_gone_at_the_deadline(server);
+    for hook in ["first", "third", "fifth"] {
+        assert!(
+            log.has(&format!("hook: {hook}")),
+            "the {hook} hook ran:\n{log}"
+        );
+    }
+}
+
+fn d5_a_timeout_of_nothing_is_immediate((flavor, _): Flavor) {
+    let server = Server::start(command!("echo", "timeout=0s", flavor));
+    let mut connection = server.sleeping(600_000);
+    server.signal(Signal::TERM);
+    server.exit_within(SOON).expect(124);
+    assert!(connection.try_response().is_err(), "it was cut");
+}
+
+/// Sends `SIGTERM` and waits for the process to use up its budget.
+#[track_caller]
+fn expect_gone_at_the_deadline(server: Server) -> Log {
+    let begin = Instant::now();
+    server.signal(Signal::TERM);
+    let log = server.exit_within(SOON).expect(124);
+    assert!(
+        begin.elapsed() >= TIMEOUT,
+        "the budget is there to be used:\n{log}"
+    );
+    log
+}

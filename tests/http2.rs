@@ -1,0 +1,147 @@
+//! F. HTTP/2, frame by frame, in clear text and over TLS (F5).
+
+use graceful_tests::http2::{Frame, Http2, body_of};
+use graceful_tests::{Certificate, Connection, SOON, Server, command};
+
+macro_rules! in_clear_text_and_over_tls {
+    ($($name:ident)*) => {
+        mod in_clear_text {
+            $(#[test] fn $name() { super::$name(&super::Way::ClearText); })*
+        }
+
+        mod f5_over_tls {
+            $(#[test] fn $name() { super::$name(&super::Way::tls()); })*
+        }
+    };
+}
+
+in_clear_text_and_over_tls! {
+    f1_streams_in_flight_finish
+    f2_goaway_comes_twice_and_a_stream_in_between_is_served
+    f3_an_idle_connection_is_ended
+    f4_a_client_that_never_answers_the_ping_is_ended
+    f4_a_client_that_never_sends_its_preface_is_ended
+}
+
+/// The last stream of a GOAWAY that takes back nothing.
+const ALL: u32 = u32::MAX >> 1;
+
+fn f1_streams_in_flight_finish(way: &Way) {
+    let (server, mut client) = way.start();
+    client.get(1, "/sleep?ms=700");
+    client.get(3, "/stream?n=7&ms=100");
+    server.wait_for("handling /sleep");
+    server.wait_for("handling /stream");
+    server.drain();
+    let frames = client.rest();
+    assert!(body_of(1, &frames).starts_with("slept beside"));
+    assert_eq!(body_of(3, &frames), "0;1;2;3;4;5;6;");
+    expect_goaways(&frames, 3);
+    server.exit_within(SOON).expect(0);
+}
+
+fn f2_goaway_comes_twice_and_a_stream_in_between_is_served(way: &Way) {
+    let (server, mut client) = way.start();
+    client.get(1, "/sleep?ms=700");
+    server.wait_for("handling /sleep");
+    server.drain();
+    client.wait_for(|frame| {
+        *frame
+            == Frame::GoAway {
+                last: ALL,
+                error: 0,
+            }
+    });
+    let Frame::Ping(ping) = client.wait_for(|frame| matches!(frame, Frame::Ping(_))) else {
+        unreachable!("that is what was waited for");
+    };
+    // The client had not seen the GOAWAY when it opened this one: its answer to the PING, which
+    // came after the GOAWAY, is still to come.
+    client.get(3, "/");
+    client.pong(&ping);
+    let frames = client.rest();
+    assert_eq!(body_of(3, &frames), "hello");
+    assert!(body_of(1, &frames).starts_with("slept beside"));
+    assert!(
+        frames.contains(&Frame::GoAway { last: 3, error: 0 }),
+        "the second: {frames:?}"
+    );
+    server.exit_within(SOON).expect(0);
+}
+
+fn f3_an_idle_connection_is_ended(way: &Way) {
+    let (server, mut client) = way.start();
+    client.get(1, "/");
+    client.wait_for(|frame| matches!(frame, Frame::Data { end: true, .. }));
+    server.drain();
+    expect_goaways(&client.rest(), 1);
+    server.exit_within(SOON).expect(0);
+}
+
+fn f4_a_client_that_never_answers_the_ping_is_ended(way: &Way) {
+    let (server, mut client) = way.start();
+    client.get(1, "/");
+    client.wait_for(|frame| matches!(frame, Frame::Data { end: true, .. }));
+    server.drain();
+    while client.next().is_some() {}
+    server.exit_within(SOON).expect(0);
+}
+
+fn f4_a_client_that_never_sends_its_preface_is_ended(way: &Way) {
+    for beginning in [
+        "",
+        "PRI",
+        "PRI * HTTP/2.0\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let (server, _) = way.start();
+        let mut connection = way.connect(&server);
+        connection.send(beginning);
+        server.drain();
+        connection.rest().expect("an orderly close");
+        server.exit_within(SOON).expect(0);
+    }
+}
+
+/// How HTTP/2 is agreed on.
+enum Way {
+    /// By prior knowledge.
+    ClearText,
+    /// By ALPN.
+    Tls(Certificate),
+}
+
+impl Way {
+    fn tls() -> Self {
+        Self::Tls(Certificate::new())
+    }
+
+    /// Starts a server that would need a minute if anything had to wait for the deadline.
+    fn start(&self) -> (Server, Http2) {
+        let mut command = command!("echo", "timeout=60s");
+        if let Self::Tls(certificate) = self {
+            command.arg(certificate.setting());
+        }
+        let server = Server::start(command);
+        let client = Http2::over(self.connect(&server));
+        (server, client)
+    }
+
+    fn connect(&self, server: &Server) -> Connection {
+        match self {
+            Self::ClearText => server.connect(),
+            Self::Tls(certificate) => certificate.connect(server.address(), "h2"),
+        }
+    }
+}
+
+/// Fails unless the server said goodbye without an error, in two steps, down to `last`.
+#[track_caller]
+fn expect_goaways(frames: &[Frame], last: u32) {
+    let goaways: Vec<_> = frames
+        .iter()
+        .filter(|f| matches!(f, Frame::GoAway { .. }))
+        .collect();
+    let expected = [ALL, last].map(|last| Frame::GoAway { last, error: 0 });
+    assert_eq!(goaways, expected.iter().collect::<Vec<_>>(), "{frames:?}");
+}

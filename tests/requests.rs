@@ -1,0 +1,177 @@
+//! B. Requests in flight.
+
+use std::time::Duration;
+
+use graceful_tests::{SOON, Signal, get, server};
+
+/// A server that would need a minute if anything had to wait for the deadline.
+macro_rules! echo {
+    ($($argument:expr),*) => { server!("echo", "timeout=60s" $(, $argument)*) };
+}
+
+#[test]
+fn b1_a_request_in_flight_is_answered_and_the_process_ends_with_it() {
+    let server = echo!();
+    let mut connection = server.sleeping(700);
+    server.drain();
+    connection.response().expect_last();
+    connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn b2_a_chunked_stream_completes_with_its_terminator() {
+    let server = echo!();
+    let mut connection = server.connect();
+    connection.send(get("/stream?n=10&ms=100"));
+    // Its head and first chunk are out before the drain, and cannot say `close` any more.
+    server.wait_for("finished /stream");
+    server.drain();
+    let response = connection.response();
+    assert_eq!(
+        (response.status, &*response.text()),
+        (200, "0;1;2;3;4;5;6;7;8;9;")
+    );
+    connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn b3_an_upload_half_sent_completes() {
+    let server = echo!();
+    let mut connection = server.connect();
+    connection.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 200000\r\n\r\n");
+    connection.send(vec![b'x'; 100_000]);
+    server.wait_for("handling /upload");
+    server.drain();
+    connection.send(vec![b'x'; 100_000]);
+    let response = connection.response();
+    response.expect_last();
+    assert_eq!(response.text(), "200000");
+    connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn b4_a_pending_expect_continue_is_continued() {
+    // The server asks for the body before the drain, and in it.
+    for wait in ["", "wait=drain"] {
+        let server = echo!();
+        let mut connection = server.connect();
+        connection.send(format!(
+            "POST /upload?{wait} HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\n\
+             content-length: 5\r\n\r\n"
+        ));
+        server.wait_for("handling /upload");
+        server.drain();
+        assert_eq!(connection.head().status, 100);
+        connection.send("hello");
+        let response = connection.response();
+        response.expect_last();
+        assert_eq!(response.text(), "5");
+        connection.expect_eof();
+        server.exit_within(SOON).expect(0);
+    }
+}
+
+#[test]
+fn b5_a_handler_that_panics_ends_only_its_own_request() {
+    let server = echo!("grace=30s");
+    let mut connection = server.sleeping(1000);
+    let mut first = server.connect();
+    first.send(get("/panic"));
+    server.wait_for("as the client wished");
+    let mut second = server.connect_accepted(1).remove(0);
+    server.drain();
+    second.send(get("/panic"));
+    server.wait_for_times("as the client wished", 2);
+    connection.response().expect_last();
+    connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn b6_http_1_0_is_answered_and_closed() {
+    for header in ["", "connection: keep-alive\r\n"] {
+        let server = echo!();
+        let mut connection = server.connect();
+        connection.send(format!("GET /sleep?ms=700 HTTP/1.0\r\n{header}\r\n"));
+        server.wait_for("handling /sleep");
+        server.drain();
+        let response = connection.response();
+        assert_eq!(response.status, 200);
+        assert_ne!(response.header("connection"), Some("keep-alive"));
+        connection.expect_eof();
+        server.exit_within(SOON).expect(0);
+    }
+}
+
+#[test]
+fn b7_a_client_that_goes_away_while_draining_is_not_waited_for() {
+    let server = echo!();
+    let connection = server.sleeping(600_000);
+    server.drain();
+    drop(connection);
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn b8_a_slow_reader_of_a_large_body_gets_all_of_it() {
+    const SIZE: usize = 50_000_000;
+    let server = echo!();
+    let mut connection = server.connect();
+    connection.send(get(&format!("/big?bytes={SIZE}")));
+    let head = connection.head();
+    assert_eq!(head.header("content-length"), Some(&*SIZE.to_string()));
+    server.drain();
+    for _ in 0..5 {
+        let piece = connection.exactly(SIZE / 5).expect("nothing is cut");
+        assert!(piece.is_some_and(|piece| piece.len() == SIZE / 5));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn b8_a_reader_that_stopped_is_cut_at_the_deadline() {
+    let server = server!("echo", "timeout=1s");
+    let mut connection = server.connect();
+    connection.send(get("/big?bytes=50000000"));
+    connection.head();
+    server.drain();
+    let log = server.exit_within(SOON).expect(124);
+    assert!(log.has("GET /big"), "the request is named:\n{log}");
+}
+
+#[test]
+fn b9_a_large_last_response_arrives_whole_where_the_client_sent_more_than_was_read() {
+    let server = echo!();
+    let mut connection = server.connect();
+    server.freeze(|| {
+        connection.send("POST /early?bytes=1000000 HTTP/1.1\r\nhost: test\r\n");
+        connection.send("content-length: 100000000\r\n\r\n");
+        connection.send(vec![b'x'; 100_000]);
+        server.signal(Signal::TERM);
+    });
+    let response = connection.response();
+    assert_eq!((response.status, response.body.len()), (413, 1_000_000));
+    drop(connection);
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn b9_an_early_413_to_an_upload_can_be_read() {
+    let server = echo!();
+    for _ in 0..10 {
+        let mut connection = server.connect();
+        connection.send("POST /early?bytes=1000 HTTP/1.1\r\nhost: test\r\n");
+        connection.send("content-length: 8000000\r\n\r\n");
+        // The server stops reading somewhere, and says why: an error to send is no surprise.
+        let _ = connection.try_send(vec![b'x'; 8_000_000]);
+        let response = connection.response();
+        assert_eq!((response.status, response.body.len()), (413, 1000));
+    }
+    server.signal(Signal::TERM);
+    server.exit_within(SOON).expect(0);
+}

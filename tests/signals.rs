@@ -1,0 +1,279 @@
+//! A. Signals and exit codes.
+
+use std::net::TcpListener;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use graceful_tests::settings::SIGNALS;
+use graceful_tests::{SOON, Server, Signal, command, process, server};
+
+#[test]
+fn a1_a_listed_signal_with_nothing_connected_ends_the_process_at_once() {
+    let server = server!("echo", "timeout=60s");
+    server.signal(Signal::TERM);
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn a1_the_attribute_does_the_same() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let server = server!("attribute");
+        server.signal(signal);
+        server.exit_within(SOON).expect(0);
+    }
+}
+
+#[test]
+fn a2_every_signal_that_can_be_listed_ends_the_process() {
+    for (name, _) in SIGNALS {
+        let server = server!("echo", "timeout=60s", format!("signals={name}"));
+        server.signal(number_of(name));
+        let log = server.exit_within(SOON).expect(0);
+        assert!(
+            log.has(&format!("SIG{name}")),
+            "the log names SIG{name}:\n{log}"
+        );
+    }
+}
+
+#[test]
+fn a3_an_unlisted_signal_keeps_its_default() {
+    let server = server!("echo", "signals=TERM");
+    server.signal(Signal::USR1);
+    let exit = server.exit();
+    assert_eq!(
+        exit.signal,
+        Some(Signal::USR1.as_raw()),
+        "killed by it:\n{}",
+        exit.log
+    );
+}
+
+#[test]
+fn a3_an_ignored_hangup_stays_ignored() {
+    for signals in ["signals=TERM", "signals=HUP,TERM"] {
+        let server = Server::start(process::ignoring_hangup(command!("echo", signals)));
+        server.signal(Signal::HUP);
+        // Had it been taken, it would have been so before TERM.
+        assert_eq!(server.connect().get("/status").text(), "ready");
+        server.signal(Signal::TERM);
+        let log = server.exit_within(SOON).expect(0);
+        assert!(
+            !log.has("SIGHUP") && log.has("SIGTERM"),
+            "only TERM counts:\n{log}"
+        );
+    }
+}
+
+#[test]
+fn a4_a_signal_during_exec_never_kills_what_runs_main_already() {
+    for delay in [0, 1, 3, 10, 20].repeat(4) {
+        let server = Server::spawn(command!("attribute"));
+        sleep(Duration::from_millis(delay));
+        server.signal(Signal::TERM);
+        let exit = server.exit_within(SOON);
+        let before_main = exit.log.is_empty() && exit.signal == Some(Signal::TERM.as_raw());
+        assert!(
+            before_main || exit.code == Some(0),
+            "after {delay} ms: {exit:?}"
+        );
+    }
+}
+
+#[test]
+fn a4_a_signal_right_at_the_start_of_main_ends_it() {
+    for _ in 0..20 {
+        let server = Server::spawn(command!("attribute"));
+        server.wait_for("main");
+        server.signal(Signal::TERM);
+        server.exit_within(SOON).expect(0);
+    }
+}
+
+#[test]
+fn a4_the_same_as_pid_1() {
+    if !process::can_unshare() {
+        eprintln!("skipped: this user may not create a PID namespace with unshare(1)");
+        return;
+    }
+    for delay in [0, 1, 3, 10, 20] {
+        let server = Server::spawn(process::as_pid_1(command!("attribute")));
+        let first = server.wait_for_child();
+        sleep(Duration::from_millis(delay));
+        // The kernel drops a signal to PID 1 that has no handler yet, which is no death either.
+        process::signal_if_alive(first, Signal::TERM);
+        server.log().wait_for_or_end("main");
+        process::signal_if_alive(first, Signal::TERM);
+        server.exit_within(SOON).expect(0);
+    }
+}
+
+#[test]
+fn a5_a_repeated_term_changes_nothing() {
+    let server = server!("echo", "timeout=60s");
+    let mut connection = server.sleeping(1500);
+    for _ in 0..3 {
+        server.signal(Signal::TERM);
+    }
+    server.wait_for("draining");
+    server.signal(Signal::TERM);
+    connection.response().expect_last();
+    connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn a6_term_and_int_together_lose_nothing() {
+    for [first, second] in [[Signal::TERM, Signal::INT], [Signal::INT, Signal::TERM]] {
+        let server = server!("echo", "timeout=60s");
+        let mut connection = server.sleeping(700);
+        server.signal(first);
+        server.wait_for("draining");
+        server.signal(second);
+        connection.response().expect_last();
+        connection.expect_eof();
+        server.exit_within(SOON).expect(0);
+    }
+}
+
+#[test]
+fn a7_a_second_int_ends_it_at_once_and_the_report_names_what_was_cut() {
+    let server = server!("echo", "timeout=60s");
+    let _connection = server.sleeping(60_000);
+    server.signal(Signal::INT);
+    server.wait_for("draining");
+    server.signal(Signal::INT);
+    let log = server.exit_within(SOON).expect(130);
+    assert!(log.has("GET /sleep"), "the request is named:\n{log}");
+    assert!(log.has("1 cut"), "the report counts it:\n{log}");
+    assert!(!log.has("ms=60000"), "the query may hold secrets:\n{log}");
+}
+
+#[test]
+fn a8_a_call_of_stop_is_the_same_as_a_signal() {
+    let server = server!("echo", "timeout=60s");
+    let mut sleeping = server.sleeping(700);
+    let mut stopping = server.connect();
+    assert_eq!(stopping.get("/stop").text(), "stopping");
+    stopping.expect_eof();
+    sleeping.response().expect_last();
+    sleeping.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn a9_a_signal_during_an_asynchronous_start_up_drops_it() {
+    let server = Server::spawn(command!("startup", "start=slow", "timeout=60s"));
+    server.wait_for("main");
+    server.signal(Signal::TERM);
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has("start-up dropped"), "its destructors run:\n{log}");
+}
+
+#[test]
+fn a10_a_signal_during_a_blocking_start_up_ends_it_at_the_deadline() {
+    let server = Server::spawn(command!("startup", "start=blocking", "timeout=1s"));
+    server.wait_for("main");
+    let begin = Instant::now();
+    server.signal(Signal::TERM);
+    server.exit_within(SOON).expect(124);
+    assert!(
+        begin.elapsed() >= Duration::from_secs(1),
+        "it had its second"
+    );
+}
+
+#[test]
+fn a11_an_error_of_main_is_exit_1_and_its_message() {
+    let log = Server::spawn(command!("startup", "start=error"))
+        .exit_within(SOON)
+        .expect(1);
+    assert!(
+        log.has("Error: ") && log.has("no database"),
+        "as Rust prints it:\n{log}"
+    );
+}
+
+#[test]
+fn a11_a_panic_of_main_is_exit_101() {
+    let log = Server::spawn(command!("startup", "start=panic"))
+        .exit_within(SOON)
+        .expect(101);
+    assert!(log.has("no luck"), "the message of the panic:\n{log}");
+}
+
+#[test]
+fn a11_when_one_server_fails_the_other_drains() {
+    for (how, code) in [("error", 1), ("panic", 101)] {
+        let server = server!("echo", "timeout=60s", format!("beside={how}"));
+        let mut sleeping = server.sleeping(700);
+        assert_eq!(server.connect().get("/fail").status, 200);
+        sleeping.response().expect_last();
+        sleeping.expect_eof();
+        let log = server.exit_within(SOON).expect(code);
+        assert!(
+            log.has("the second server"),
+            "the message of the {how}:\n{log}"
+        );
+    }
+}
+
+#[test]
+fn a12_a_taken_port_is_exit_1_and_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = taken.local_addr().expect("a bound listener has an address");
+    let server = Server::spawn(command!("echo", format!("listen={address}")));
+    let log = server.exit_within(SOON).expect(1);
+    let named = log
+        .lines_with("Error: ")
+        .iter()
+        .any(|line| line.contains(&address.to_string()));
+    assert!(named, "the error names {address}:\n{log}");
+}
+
+#[test]
+fn a13_two_thousand_usr1_for_somebody_else_do_not_hide_term() {
+    let server = server!("echo", "timeout=60s", "count=USR1");
+    for _ in 0..2000 {
+        server.signal(Signal::USR1);
+    }
+    server.signal(Signal::TERM);
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn a13_two_thousand_listed_usr1_do_not_hide_the_second_int() {
+    let server = server!("echo", "timeout=60s", "signals=INT,TERM,USR1");
+    let _connection = server.sleeping(60_000);
+    server.signal(Signal::INT);
+    server.wait_for("draining");
+    for _ in 0..2000 {
+        server.signal(Signal::USR1);
+    }
+    server.signal(Signal::INT);
+    server.exit_within(SOON).expect(130);
+}
+
+fn number_of(name: &str) -> Signal {
+    match name {
+        "HUP" => Signal::HUP,
+        "INT" => Signal::INT,
+        "QUIT" => Signal::QUIT,
+        "USR1" => Signal::USR1,
+        "USR2" => Signal::USR2,
+        "ALRM" => Signal::ALARM,
+        "TERM" => Signal::TERM,
+        "CONT" => Signal::CONT,
+        "TSTP" => Signal::TSTP,
+        "TTIN" => Signal::TTIN,
+        "TTOU" => Signal::TTOU,
+        "URG" => Signal::URG,
+        "XCPU" => Signal::XCPU,
+        "XFSZ" => Signal::XFSZ,
+        "VTALRM" => Signal::VTALARM,
+        "PROF" => Signal::PROF,
+        "WINCH" => Signal::WINCH,
+        "IO" => Signal::IO,
+        _ => panic!("`{name}` has no number here"),
+    }
+}

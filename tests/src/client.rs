@@ -1,0 +1,308 @@
+//! A blocking HTTP/1 client that shows every byte: half heads, pipelining, how a connection ends.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use crate::{Address, LIMIT};
+
+/// A byte stream whose reads can be given a limit.
+pub trait Transport: Read + Write + Send {
+    /// Makes reads and writes that take longer than `limit` fail.
+    fn set_limit(&self, limit: Duration) -> io::Result<()>;
+    /// Says that nothing more will be sent.
+    fn finish_sending(&self) -> io::Result<()>;
+}
+
+impl Transport for TcpStream {
+    fn set_limit(&self, limit: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(limit))?;
+        self.set_write_timeout(Some(limit))
+    }
+
+    fn finish_sending(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Transport for UnixStream {
+    fn set_limit(&self, limit: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(limit))?;
+        self.set_write_timeout(Some(limit))
+    }
+
+    fn finish_sending(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+/// One connection to a server.
+pub struct Connection {
+    transport: Box<dyn Transport>,
+    /// What was read and not yet used.
+    unread: Vec<u8>,
+}
+
+/// A whole response.
+#[derive(Debug)]
+pub struct Response {
+    /// The number of the status line.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The decoded body.
+    pub body: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects to `address`.
+    #[track_caller]
+    pub fn open(address: &Address) -> Self {
+        let connection = Self::try_open(address);
+        connection.unwrap_or_else(|error| panic!("failed to connect to {address}: {error}"))
+    }
+
+    /// Connects to `address`, where a refusal may be what the test looks for.
+    ///
+    /// # Errors
+    ///
+    /// Those of `connect`.
+    pub fn try_open(address: &Address) -> io::Result<Self> {
+        Self::over(address.connect()?)
+    }
+
+    /// Speaks over a connection that exists already, as one with TLS.
+    ///
+    /// # Errors
+    ///
+    /// Where the limit of its reads cannot be set.
+    pub fn over(transport: Box<dyn Transport>) -> io::Result<Self> {
+        transport.set_limit(LIMIT)?;
+        Ok(Self {
+            transport,
+            unread: Vec::new(),
+        })
+    }
+
+    /// Sends `bytes`.
+    #[track_caller]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes)
+            .expect("the connection takes what is sent");
+    }
+
+    /// Sends `bytes`, where the server may have closed the connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of `write`.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.transport.write_all(bytes.as_ref())
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish_sending(&self) {
+        self.transport
+            .finish_sending()
+            .expect("an open connection can be half closed");
+    }
+
+    /// Sends a GET request and returns its response.
+    #[track_caller]
+    pub fn get(&mut self, path: &str) -> Response {
+        self.send(get(path));
+        self.response()
+    }
+
+    /// Reads a whole response.
+    #[track_caller]
+    pub fn response(&mut self) -> Response {
+        self.try_response()
+            .unwrap_or_else(|error| panic!("no complete response: {error}"))
+    }
+
+    /// Reads a whole response, where there may be none.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`, and `UnexpectedEof` where the connection ends too early.
+    pub fn try_response(&mut self) -> io::Result<Response> {
+        let mut response = self.try_head()?;
+        response.body = self.body(&response)?;
+        Ok(response)
+    }
+
+    /// Reads the head of a response only; an interim response (100) has nothing else.
+    #[track_caller]
+    pub fn head(&mut self) -> Response {
+        self.try_head()
+            .unwrap_or_else(|error| panic!("no complete head: {error}"))
+    }
+
+    /// Reads at least one more byte of what the server sends, and returns what there is.
+    #[track_caller]
+    pub fn some_bytes(&mut self) -> Vec<u8> {
+        if self.unread.is_empty() {
+            self.read_more().expect("the server sends something");
+        }
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Fails unless the server closes the connection in an orderly way, with nothing more to say.
+    #[track_caller]
+    pub fn expect_eof(&mut self) {
+        let rest = self
+            .rest()
+            .unwrap_or_else(|error| panic!("no orderly close: {error}"));
+        assert!(
+            rest.is_empty(),
+            "more than expected: {:?}",
+            String::from_utf8_lossy(&rest)
+        );
+    }
+
+    /// Reads up to the end of the connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`: a reset, or nothing within the limit.
+    pub fn rest(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = std::mem::take(&mut self.unread);
+        self.transport.read_to_end(&mut rest)?;
+        Ok(rest)
+    }
+
+    /// Reads exactly `count` bytes; `None` where the connection ends before the first of them.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`, and `UnexpectedEof` where it ends in between.
+    pub fn exactly(&mut self, count: usize) -> io::Result<Option<Vec<u8>>> {
+        while self.unread.len() < count {
+            match self.read_more() {
+                Err(error)
+                    if error.kind() == ErrorKind::UnexpectedEof && self.unread.is_empty() =>
+                {
+                    return Ok(None);
+                }
+                result => result?,
+            }
+        }
+        Ok(Some(self.unread.drain(..count).collect()))
+    }
+
+    fn try_head(&mut self) -> io::Result<Response> {
+        let mut status_line = self.line()?;
+        // A server may send an empty line before a response only by mistake; show it as it is.
+        let status = status_line.split_off(status_line.find(' ').map_or(0, |space| space + 1));
+        let status = status.get(..3).and_then(|digits| digits.parse().ok());
+        let status = status.ok_or_else(|| io::Error::other("not a status line"))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                return Ok(Response {
+                    status,
+                    headers,
+                    body: Vec::new(),
+                });
+            }
+            let (name, value) = line.split_once(':').unwrap_or((&line, ""));
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+
+    fn body(&mut self, head: &Response) -> io::Result<Vec<u8>> {
+        if head
+            .header("transfer-encoding")
+            .is_some_and(|value| value == "chunked")
+        {
+            return self.chunks();
+        }
+        match head.header("content-length") {
+            Some(length) => {
+                let length = length.parse().map_err(io::Error::other)?;
+                self.exactly(length)?
+                    .ok_or_else(|| ErrorKind::UnexpectedEof.into())
+            }
+            None => self.rest(),
+        }
+    }
+
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let size = usize::from_str_radix(&self.line()?, 16).map_err(io::Error::other)?;
+            let chunk = self.exactly(size)?.ok_or(ErrorKind::UnexpectedEof)?;
+            body.extend_from_slice(&chunk);
+            self.line()?;
+            if size == 0 {
+                return Ok(body);
+            }
+        }
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = self.unread.windows(2).position(|pair| pair == b"\r\n") {
+                let line: Vec<u8> = self.unread.drain(..end + 2).collect();
+                return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
+            }
+            self.read_more()?;
+        }
+    }
+
+    fn read_more(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 16 * 1024];
+        match self.transport.read(&mut buffer)? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            count => {
+                self.unread.extend_from_slice(&buffer[..count]);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Response {
+    /// Returns the value of the first header called `name`.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(header, _)| header == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Returns whether the server said that it closes the connection after this response.
+    pub fn says_close(&self) -> bool {
+        self.header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
+    }
+
+    /// Returns the body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Fails unless this is a 200 after which the server closes the connection.
+    #[track_caller]
+    pub fn expect_last(&self) {
+        assert!(
+            self.status == 200 && self.says_close(),
+            "not a last 200: {self:?}"
+        );
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("unread", &self.unread.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns the bytes of a GET request for `path` on a connection that is to be kept alive.
+pub fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")
+}

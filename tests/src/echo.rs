@@ -1,0 +1,233 @@
+//! The service of the servers under test; every behaviour of a request has its route.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::channel::Channel;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tower_service::Service;
+
+/// The body of a response.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The service. It says `handling PATH` when a handler begins and `finished PATH` when it ends,
+/// except for `/`, which is what a load uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Echo;
+
+impl Service<Request<Incoming>> for Echo {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        Box::pin(async { Ok(answer(request).await) })
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    if path == "/" {
+        return text("hello");
+    }
+    println!("handling {path}");
+    let response = route(&path, request).await;
+    println!("finished {path}");
+    response
+}
+
+async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
+    let query = Query(request.uri().query().unwrap_or("").to_owned());
+    match path {
+        "/pid" => text(std::process::id().to_string()),
+        "/sleep" => slept(query.milliseconds("ms")).await,
+        "/stream" => stream(query.number("n"), query.milliseconds("ms")),
+        "/events" => events(),
+        "/upload" => upload(request, query.text("wait") == Some("drain")).await,
+        "/early" => status(StatusCode::PAYLOAD_TOO_LARGE, filler(query.number("bytes"))),
+        "/big" => status(StatusCode::OK, filler(query.number("bytes"))),
+        "/panic" => panic!("as the client wished"),
+        "/block" => blocked(query.milliseconds("ms")),
+        "/spawn_blocking" => spawned_blocking(query.milliseconds("ms")),
+        "/spawn" => spawned(query.milliseconds("ms")),
+        "/detach" => detached(query.milliseconds("ms")),
+        "/status" => readiness(),
+        "/stop" => stopped(),
+        "/fail" => failing(),
+        _ => status(StatusCode::NOT_FOUND, Bytes::new()),
+    }
+}
+
+/// Sleeps, and says how many others sleep at the same time.
+async fn slept(time: Duration) -> Response<Body> {
+    static SLEEPING: AtomicUsize = AtomicUsize::new(0);
+    let sleeping = SLEEPING.fetch_add(1, Ordering::SeqCst) + 1;
+    sleep(time).await;
+    SLEEPING.fetch_sub(1, Ordering::SeqCst);
+    text(format!("slept beside {}", sleeping - 1))
+}
+
+/// Sends `count` pieces, `interval` apart.
+fn stream(count: usize, interval: Duration) -> Response<Body> {
+    let (mut sender, body) = Channel::new(1);
+    tokio::spawn(async move {
+        for piece in 0..count {
+            sleep(interval).await;
+            // Fails where the client went away, and then nobody wants the rest.
+            let _ = sender.send_data(Bytes::from(format!("{piece};"))).await;
+        }
+    });
+    Response::new(body.boxed_unsync())
+}
+
+/// Sends events until the drain begins, then says goodbye.
+fn events() -> Response<Body> {
+    let (mut sender, body) = Channel::new(1);
+    tokio::spawn(async move {
+        // Both only fail where the client went away.
+        let _ = sender
+            .send_data(Bytes::from_static(b"data: hello\n\n"))
+            .await;
+        graceful::shutdown().await;
+        let _ = sender
+            .send_data(Bytes::from_static(b"data: goodbye\n\n"))
+            .await;
+    });
+    Response::new(body.boxed_unsync())
+}
+
+/// Answers the length of the request's body, which it may begin to read only in the drain.
+async fn upload(request: Request<Incoming>, in_the_drain: bool) -> Response<Body> {
+    if in_the_drain {
+        graceful::shutdown().await;
+    }
+    match request.into_body().collect().await {
+        Ok(body) => text(body.to_bytes().len().to_string()),
+        Err(error) => status(StatusCode::BAD_REQUEST, Bytes::from(error.to_string())),
+    }
+}
+
+fn blocked(time: Duration) -> Response<Body> {
+    thread::sleep(time);
+    text("blocked")
+}
+
+/// Leaves a thread of tokio's pool busy.
+fn spawned_blocking(time: Duration) -> Response<Body> {
+    tokio::task::spawn_blocking(move || thread::sleep(time));
+    text("spawned")
+}
+
+/// Leaves a tracked task behind.
+fn spawned(time: Duration) -> Response<Body> {
+    graceful::spawn(async move {
+        sleep(time).await;
+        println!("tracked task done");
+    });
+    text("spawned")
+}
+
+/// Leaves an untracked task behind.
+fn detached(time: Duration) -> Response<Body> {
+    tokio::spawn(async move {
+        sleep(time).await;
+        println!("untracked task done");
+    });
+    text("detached")
+}
+
+/// Answers as a health check does.
+fn readiness() -> Response<Body> {
+    if graceful::status().is_ready() {
+        text("ready")
+    } else {
+        status(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Bytes::from_static(b"not ready"),
+        )
+    }
+}
+
+fn stopped() -> Response<Body> {
+    graceful::stop();
+    text("stopping")
+}
+
+static FAIL: Notify = Notify::const_new();
+
+/// Makes the server beside this one fail, where there is one.
+fn failing() -> Response<Body> {
+    FAIL.notify_one();
+    text("failing")
+}
+
+/// Waits until a client asks for `/fail`.
+pub async fn asked_to_fail() {
+    FAIL.notified().await;
+}
+
+/// Takes `SIGUSR1` as an application does that reopens its log files at it.
+///
+/// # Errors
+///
+/// Where the signal cannot be listened to.
+pub fn count_usr1() -> io::Result<()> {
+    let mut usr1 = signal(SignalKind::user_defined1())?;
+    tokio::spawn(async move { while usr1.recv().await.is_some() {} });
+    Ok(())
+}
+
+fn filler(count: usize) -> Bytes {
+    vec![b'x'; count].into()
+}
+
+fn text(text: impl Into<Bytes>) -> Response<Body> {
+    status(StatusCode::OK, text.into())
+}
+
+fn status(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Full::new(body).boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
+
+/// The part of a path behind the question mark.
+struct Query(String);
+
+impl Query {
+    fn text(&self, name: &str) -> Option<&str> {
+        let pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
+        pairs
+            .into_iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
+    }
+
+    fn number<N: FromStr + Default>(&self, name: &str) -> N {
+        self.text(name)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_default()
+    }
+
+    fn milliseconds(&self, name: &str) -> Duration {
+        Duration::from_millis(self.number(name))
+    }
+}

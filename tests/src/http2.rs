@@ -1,0 +1,225 @@
+//! HTTP/2 frame by frame, because the frames are what a drain is made of.
+
+use crate::Connection;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RESET: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// The client's side of an HTTP/2 connection, which answers SETTINGS by itself and nothing else.
+#[derive(Debug)]
+pub struct Http2 {
+    connection: Connection,
+}
+
+/// What a server sends, as far as a drain is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// The head of a response.
+    Headers {
+        /// The stream it belongs to.
+        stream: u32,
+        /// The status, where it is one of the few with a name in the static table.
+        status: Option<u16>,
+    },
+    /// A piece of a response.
+    Data {
+        /// The stream it belongs to.
+        stream: u32,
+        /// Whether it is the last piece.
+        end: bool,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// The server gave up on a stream.
+    Reset {
+        /// The stream it belongs to.
+        stream: u32,
+    },
+    /// A PING that wants an answer.
+    Ping(Vec<u8>),
+    /// No streams beyond `last` are looked at.
+    GoAway {
+        /// The last stream that is.
+        last: u32,
+        /// Why; 0 is "no error".
+        error: u32,
+    },
+    /// Anything else.
+    Other(u8),
+}
+
+impl Http2 {
+    /// Begins to speak HTTP/2, by prior knowledge or after ALPN.
+    #[track_caller]
+    pub fn over(mut connection: Connection) -> Self {
+        connection.send(PREFACE);
+        let mut http2 = Self { connection };
+        http2.send(SETTINGS, 0, 0, &[]);
+        http2
+    }
+
+    /// Sends a GET request on `stream`, an odd number that grows.
+    #[track_caller]
+    pub fn get(&mut self, stream: u32, path: &str) {
+        let length = u8::try_from(path.len()).ok().filter(|length| *length < 127);
+        // `:method: GET`, `:scheme: http`, a literal `:authority` and a literal `:path`, as
+        // RFC 7541 numbers them.
+        let mut block = vec![0x82, 0x86, 0x01, 4];
+        block.extend_from_slice(b"test");
+        block.extend_from_slice(&[0x04, length.expect("the paths of tests are short")]);
+        block.extend_from_slice(path.as_bytes());
+        self.send(HEADERS, END_HEADERS | END_STREAM, stream, &block);
+    }
+
+    /// Answers a PING.
+    #[track_caller]
+    pub fn pong(&mut self, payload: &[u8]) {
+        self.send(PING, ACK, 0, payload);
+    }
+
+    /// Reads frames up to the first that `wanted` accepts.
+    #[track_caller]
+    pub fn wait_for(&mut self, wanted: impl Fn(&Frame) -> bool) -> Frame {
+        let found = self.find(wanted);
+        found.expect("the connection does not end before the frame that is waited for")
+    }
+
+    /// Reads up to the end of the connection, answering every PING.
+    #[track_caller]
+    pub fn rest(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next() {
+            if let Frame::Ping(payload) = &frame {
+                // The server may close at any time now, and needs no answer where it has.
+                let _ = self.try_send(PING, ACK, 0, payload);
+            }
+            frames.push(frame);
+        }
+        frames
+    }
+
+    fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: Vec<u8>) -> Option<Frame> {
+        let end = flags & END_STREAM != 0;
+        Some(match kind {
+            SETTINGS if flags & ACK == 0 => {
+                // As above: a server that has closed needs no answer.
+                let _ = self.try_send(SETTINGS, ACK, 0, &[]);
+                return None;
+            }
+            PING if flags & ACK == 0 => Frame::Ping(payload),
+            DATA => Frame::Data {
+                stream,
+                end,
+                bytes: payload,
+            },
+            HEADERS => Frame::Headers {
+                stream,
+                status: status(&payload),
+            },
+            RESET => Frame::Reset { stream },
+            GOAWAY => Frame::GoAway {
+                last: number(&payload[..4]),
+                error: number(&payload[4..8]),
+            },
+            other => Frame::Other(other),
+        })
+    }
+
+    #[track_caller]
+    fn read(&mut self, count: usize) -> Option<Vec<u8>> {
+        let read = self.connection.exactly(count);
+        read.unwrap_or_else(|error| panic!("the connection broke: {error}"))
+    }
+
+    #[track_caller]
+    fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let sent = self.try_send(kind, flags, stream, payload);
+        sent.expect("the connection takes what is sent");
+    }
+
+    fn try_send(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        stream: u32,
+        payload: &[u8],
+    ) -> std::io::Result<()> {
+        let length = u32::try_from(payload.len()).expect("the frames of tests are short");
+        let mut bytes = length.to_be_bytes()[1..].to_vec();
+        bytes.extend_from_slice(&[kind, flags]);
+        bytes.extend_from_slice(&stream.to_be_bytes());
+        bytes.extend_from_slice(payload);
+        self.connection.try_send(bytes)
+    }
+}
+
+impl Iterator for Http2 {
+    type Item = Frame;
+
+    /// Reads the next frame; `None` at the end of the connection.
+    fn next(&mut self) -> Option<Frame> {
+        loop {
+            let header = self.read(9)?;
+            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+            let stream = number(&header[5..9]);
+            let payload = self.read(length as usize).expect("a frame has its payload");
+            let (kind, flags) = (header[3], header[4]);
+            if let Some(frame) = self.frame(kind, flags, stream, payload) {
+                return Some(frame);
+            }
+        }
+    }
+}
+
+/// Fails unless `frames` hold a whole 200 on `stream`, and returns its body.
+#[track_caller]
+pub fn body_of(stream: u32, frames: &[Frame]) -> String {
+    let head = Frame::Headers {
+        stream,
+        status: Some(200),
+    };
+    assert!(
+        frames.contains(&head),
+        "no 200 on stream {stream}: {frames:?}"
+    );
+    let pieces = frames.iter().filter_map(|frame| match frame {
+        Frame::Data {
+            stream: of,
+            end,
+            bytes,
+        } if *of == stream => Some((*end, &bytes[..])),
+        _ => None,
+    });
+    let (ends, bytes): (Vec<_>, Vec<_>) = pieces.unzip();
+    assert_eq!(
+        ends.last(),
+        Some(&true),
+        "stream {stream} is not complete: {frames:?}"
+    );
+    String::from_utf8_lossy(&bytes.concat()).into_owned()
+}
+
+/// Returns the first 31 bits, which are all that HTTP/2 uses of its numbers.
+fn number(bytes: &[u8]) -> u32 {
+    let bytes = bytes.try_into().expect("four bytes");
+    u32::from_be_bytes(bytes) & (u32::MAX >> 1)
+}
+
+/// Reads the status out of a header block, where it is the indexed `:status` it usually is.
+fn status(block: &[u8]) -> Option<u16> {
+    // RFC 7541, appendix A, 8 to 14. A table size update may come first.
+    let names = [200, 204, 206, 304, 400, 404, 500];
+    let first = block.iter().find(|byte| **byte & 0xe0 != 0x20)?;
+    let index = (first & 0x7f)
+        .checked_sub(8)
+        .filter(|_| first & 0x80 != 0)?;
+    names.get(usize::from(index)).copied()
+}

@@ -1,0 +1,125 @@
+//! Many clients in closed loops, which count what was lost.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+
+use crate::address::is_refusal;
+use crate::{Address, Connection, LIMIT, get};
+
+const CLOSE: &str = "GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+
+/// Clients that send one request after the other until a connect is refused.
+#[derive(Debug)]
+pub struct Load {
+    clients: Vec<JoinHandle<Vec<String>>>,
+    served: Arc<Served>,
+}
+
+#[derive(Debug, Default)]
+struct Served {
+    count: AtomicUsize,
+    turn: Mutex<()>,
+    more: Condvar,
+}
+
+/// Whether a client keeps its connection or opens one for each request.
+#[derive(Clone, Copy, Debug)]
+pub enum Style {
+    /// Uses a connection until the server says `connection: close`.
+    KeepAlive,
+    /// Opens a connection for each request.
+    Reconnect,
+}
+
+impl Load {
+    /// Starts `clients` clients of the given style.
+    pub fn start(address: &Address, clients: usize, style: Style) -> Self {
+        let served = Arc::<Served>::default();
+        let client = |_| {
+            let (address, served) = (address.clone(), Arc::clone(&served));
+            thread::spawn(move || run(&address, style, &served))
+        };
+        Self {
+            clients: (0..clients).map(client).collect(),
+            served,
+        }
+    }
+
+    /// Waits until `count` requests have been answered.
+    pub fn wait_until_served(&self, count: usize) {
+        let served = &self.served;
+        let turn = served.turn.lock().expect("no client panics");
+        let pending = |_: &mut ()| served.count.load(Ordering::SeqCst) < count;
+        let result = served.more.wait_timeout_while(turn, LIMIT, pending);
+        let in_time = !result.expect("no client panics").1.timed_out();
+        assert!(
+            in_time,
+            "fewer than {count} requests served within {LIMIT:?}"
+        );
+    }
+
+    /// Waits for all clients to be refused, and fails where a request was lost on the way.
+    #[track_caller]
+    pub fn expect_nothing_lost(self) {
+        let results = self
+            .clients
+            .into_iter()
+            .map(|client| client.join().expect("no panic"));
+        let lost: Vec<_> = results.flatten().collect();
+        let served = self.served.count.load(Ordering::SeqCst);
+        assert!(
+            lost.is_empty(),
+            "{} lost, {served} served: {lost:#?}",
+            lost.len()
+        );
+    }
+}
+
+impl Served {
+    fn add_one(&self) {
+        // Now and then is enough for whoever waits, and leaves the clients alone otherwise.
+        if self.count.fetch_add(1, Ordering::SeqCst) % 64 == 63 {
+            let _turn = self.turn.lock().expect("no client panics");
+            self.more.notify_all();
+        }
+    }
+}
+
+fn run(address: &Address, style: Style, served: &Served) -> Vec<String> {
+    let mut lost = Vec::new();
+    loop {
+        match Connection::try_open(address) {
+            Ok(mut connection) => {
+                if let Err(error) = use_up(&mut connection, style, served) {
+                    lost.push(error.to_string());
+                }
+            }
+            Err(error) if is_refusal(&error) => return lost,
+            Err(error) => lost.push(format!("connect: {error}")),
+        }
+        if lost.len() > 100 {
+            return lost;
+        }
+    }
+}
+
+/// Sends requests until the connection is to be closed.
+fn use_up(connection: &mut Connection, style: Style, served: &Served) -> io::Result<()> {
+    loop {
+        let request = match style {
+            Style::KeepAlive => &get("/"),
+            Style::Reconnect => CLOSE,
+        };
+        connection.try_send(request)?;
+        let response = connection.try_response()?;
+        if response.status != 200 || response.text() != "hello" {
+            return Err(io::Error::other(format!("{response:?}")));
+        }
+        served.add_one();
+        if response.says_close() {
+            return Ok(());
+        }
+    }
+}

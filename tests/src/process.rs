@@ -1,0 +1,343 @@
+//! A server process: start it, signal it, watch what it prints, see how it ends.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, prlimit,
+    setrlimit,
+};
+
+use crate::log::Log;
+use crate::{Address, Connection, LIMIT, get};
+
+/// A running server. Dropping it kills it, so that a failed test leaves nothing behind.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    pid: Pid,
+    /// Becomes readable when the process ends.
+    ended: OwnedFd,
+    log: Log,
+    addresses: Vec<Address>,
+}
+
+/// How a server ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// The exit code, unless a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+    /// Everything it printed.
+    pub log: Log,
+}
+
+impl Server {
+    /// Starts `command` and waits until it says that it listens.
+    #[track_caller]
+    pub fn start(command: Command) -> Self {
+        let mut server = Self::spawn(command);
+        server.log.wait_for("bound");
+        server.addresses = addresses(&server.log);
+        server
+            .log
+            .wait_for_times("graceful: listening on", server.addresses.len());
+        server
+    }
+
+    /// Starts `command` without waiting for anything.
+    pub fn spawn(mut command: Command) -> Self {
+        let streams = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = streams
+            .spawn()
+            .expect("the binaries of this package can be started");
+        let log = Log::default();
+        log.follow(child.stdout.take().expect("standard output is a pipe"));
+        log.follow(child.stderr.take().expect("standard error is a pipe"));
+        let pid = Pid::from_child(&child);
+        let ended = pidfd_open(pid, PidfdFlags::empty()).expect("an unreaped child has a pidfd");
+        Self {
+            child,
+            pid,
+            ended,
+            log,
+            addresses: Vec::new(),
+        }
+    }
+
+    /// Sends `signal` to the process.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).expect("an unreaped child can be signalled");
+    }
+
+    /// Sends `SIGTERM` and waits until the process says that it drains.
+    #[track_caller]
+    pub fn drain(&self) {
+        self.signal(Signal::TERM);
+        self.wait_for("draining");
+    }
+
+    /// Stops the process in its tracks, runs `during`, and lets it go on.
+    ///
+    /// What `during` sends is in the socket buffers and accept queues before the process sees it.
+    pub fn freeze<R>(&self, during: impl FnOnce() -> R) -> R {
+        self.signal(Signal::STOP);
+        self.wait_for_state('T');
+        let result = during();
+        self.signal(Signal::CONT);
+        result
+    }
+
+    /// Waits for the first printed line that contains `text`.
+    #[track_caller]
+    pub fn wait_for(&self, text: &str) -> String {
+        self.log.wait_for(text)
+    }
+
+    /// Waits until `times` printed lines contain `text`.
+    #[track_caller]
+    pub fn wait_for_times(&self, text: &str, times: usize) -> String {
+        self.log.wait_for_times(text, times)
+    }
+
+    /// Waits for the process to end by itself.
+    #[track_caller]
+    pub fn exit(self) -> Exit {
+        self.exit_within(LIMIT)
+    }
+
+    /// Waits for the process to end by itself, and fails where it takes longer than `limit`.
+    #[track_caller]
+    pub fn exit_within(mut self, limit: Duration) -> Exit {
+        let ended = self.ends_within(limit);
+        assert!(ended, "still running after {limit:?}:\n{}", self.log);
+        let status = self.child.wait().expect("a child that ended can be reaped");
+        self.log.wait_for_end();
+        Exit::new(status, self.log.clone())
+    }
+
+    /// Opens a connection to the first listener.
+    #[track_caller]
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address())
+    }
+
+    /// Opens a connection with a request in flight that takes `ms` milliseconds.
+    #[track_caller]
+    pub fn sleeping(&self, ms: u32) -> Connection {
+        let mut connection = self.connect();
+        connection.send(get(&format!("/sleep?ms={ms}")));
+        self.wait_for("handling /sleep");
+        connection
+    }
+
+    /// Opens `count` connections and makes sure that the server has accepted all of them.
+    ///
+    /// It accepts in order, so that an answer on a later connection proves it for the earlier.
+    #[track_caller]
+    pub fn connect_accepted(&self, count: usize) -> Vec<Connection> {
+        let connections = (0..count).map(|_| self.connect()).collect();
+        let mut last = self.connect();
+        last.send("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        assert_eq!(last.response().status, 200);
+        connections
+    }
+
+    /// Lets the process open no further descriptor.
+    pub fn exhaust_descriptors(&self) {
+        let mut numbers = 0..;
+        let in_use = |number: &u64| Path::new(&format!("/proc/{}/fd/{number}", self.id())).exists();
+        // The kernel hands out the lowest free number, and none beyond the limit.
+        let limit = numbers.find(|number| !in_use(number));
+        prlimit(
+            Some(self.pid),
+            Resource::Nofile,
+            Rlimit {
+                current: limit,
+                maximum: limit,
+            },
+        )
+        .expect("a limit can be lowered");
+    }
+
+    /// Returns whether the process has not ended yet.
+    pub fn is_running(&self) -> bool {
+        !self.ends_within(Duration::ZERO)
+    }
+
+    /// Returns where the first listener is.
+    #[track_caller]
+    pub fn address(&self) -> &Address {
+        &self.addresses[0]
+    }
+
+    /// Returns where all listeners are, in the order in which they were bound.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Returns what was printed so far.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Returns the process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the process has a child, and returns its id.
+    pub fn wait_for_child(&self) -> Pid {
+        let deadline = Instant::now() + LIMIT;
+        let children = format!("/proc/{0}/task/{0}/children", self.id());
+        while Instant::now() < deadline {
+            let children = fs::read_to_string(&children).expect("an unreaped child is in /proc");
+            let first = children
+                .split_whitespace()
+                .next()
+                .and_then(|pid| pid.parse().ok());
+            if let Some(pid) = first.and_then(Pid::from_raw) {
+                return pid;
+            }
+            thread::yield_now();
+        }
+        panic!("no child within {LIMIT:?}:\n{}", self.log);
+    }
+
+    fn ends_within(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut ended = [PollFd::new(&self.ended, PollFlags::IN)];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).expect("a test's limit is a few seconds");
+            match poll(&mut ended, Some(&left)) {
+                Ok(count) => return count > 0,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => panic!("poll on a pidfd failed: {error}"),
+            }
+        }
+    }
+
+    /// Waits for the kernel to show `state` for the process, which no event announces.
+    fn wait_for_state(&self, state: char) {
+        let deadline = Instant::now() + LIMIT;
+        let stat = format!("/proc/{}/stat", self.id());
+        while Instant::now() < deadline {
+            let stat = fs::read_to_string(&stat).expect("an unreaped child has an entry in /proc");
+            if stat
+                .rsplit_once(") ")
+                .is_some_and(|(_, rest)| rest.starts_with(state))
+            {
+                return;
+            }
+            thread::yield_now();
+        }
+        panic!("the process never came to state {state}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Only fails where the process has been reaped, and then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Exit {
+    fn new(status: ExitStatus, log: Log) -> Self {
+        Self {
+            code: status.code(),
+            signal: status.signal(),
+            log,
+        }
+    }
+
+    /// Fails unless the process ended by itself with `code`.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Log {
+        let Self {
+            code: actual,
+            signal,
+            log,
+        } = self;
+        assert_eq!(
+            (actual, signal),
+            (Some(code), None),
+            "(exit code, signal); it printed:\n{log}"
+        );
+        log
+    }
+}
+
+/// Returns the command that starts `program`; what [`command!`](crate::command!) expands to.
+pub fn command(program: &str, arguments: &[&dyn AsRef<OsStr>]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+/// Sends `signal` to a process that may have ended.
+pub fn signal_if_alive(pid: Pid, signal: Signal) {
+    // The one error that is possible says that it ended.
+    let _ = kill_process(pid, signal);
+}
+
+/// Returns whether this user may create PID namespaces.
+pub fn can_unshare() -> bool {
+    let status = as_pid_1(Command::new("true"))
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Returns the command that runs `command` as PID 1 of a namespace of its own.
+///
+/// Its exit code is that of `command`.
+pub fn as_pid_1(command: Command) -> Command {
+    wrapped("unshare", &["--pid", "--fork", "--kill-child"], command)
+}
+
+/// Returns the command that runs `command` with `SIGHUP` ignored.
+pub fn ignoring_hangup(command: Command) -> Command {
+    wrapped("sh", &["-c", r#"trap "" HUP; exec "$0" "$@""#], command)
+}
+
+fn wrapped(program: &str, arguments: &[&str], command: Command) -> Command {
+    let mut wrapped = Command::new(program);
+    wrapped
+        .args(arguments)
+        .arg(command.get_program())
+        .args(command.get_args());
+    wrapped
+}
+
+/// Raises the limit of open descriptors of this process as far as it may be, and returns it.
+///
+/// Servers that are started afterwards inherit it.
+pub fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).expect("a soft limit can be raised to the hard one");
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+fn addresses(log: &Log) -> Vec<Address> {
+    let lines = log.lines_with("addr ");
+    lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("addr "))
+        .map(Address::parse)
+        .collect()
+}

@@ -1,0 +1,68 @@
+//! What the binaries have in common: they bind, say where, and serve [`Echo`].
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+
+use graceful::{Listener, Tls};
+
+use crate::echo::Echo;
+use crate::settings::Settings;
+
+/// A server of any kind.
+pub type Running = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+/// Serves on every `listen=` address, by default on one free port.
+///
+/// `limit=` is the most connections at a time, `tls=` the directory of a certificate, and
+/// `admin=` the address of one more server that stays up to the end.
+///
+/// # Errors
+///
+/// Where an address cannot be bound or the certificate cannot be read.
+pub async fn bind_all(settings: &Settings) -> io::Result<Vec<Running>> {
+    let mut addresses: Vec<&str> = settings.all("listen").collect();
+    if addresses.is_empty() {
+        addresses.push("127.0.0.1:0");
+    }
+    let mut servers = Vec::new();
+    for address in addresses {
+        servers.push(server(bind(address).await?, settings)?);
+    }
+    if let Some(address) = settings.text("admin") {
+        let admin = graceful::serve(bind(address).await?, Echo).drain_last();
+        servers.push(Box::pin(admin.into_future()));
+    }
+    println!("bound");
+    Ok(servers)
+}
+
+/// Binds `address` and prints where that is.
+///
+/// # Errors
+///
+/// Those of [`graceful::bind`].
+pub async fn bind(address: &str) -> io::Result<Listener> {
+    let listener = graceful::bind(address).await?;
+    match listener.local_addr() {
+        Ok(address) => println!("addr {address}"),
+        Err(_) => println!("addr {address}"),
+    }
+    Ok(listener)
+}
+
+fn server(listener: Listener, settings: &Settings) -> io::Result<Running> {
+    let mut server = graceful::serve(listener, Echo);
+    if let Some(limit) = settings.number("limit") {
+        server = server.max_connections(limit);
+    }
+    Ok(match settings.text("tls").map(Path::new) {
+        Some(directory) => {
+            let certificate = directory.join("certificate.pem");
+            let tls = Tls::from_pem_files(certificate, directory.join("key.pem"))?;
+            Box::pin(server.tls(tls).into_future())
+        }
+        None => Box::pin(server.into_future()),
+    })
+}

@@ -1,0 +1,125 @@
+//! A certificate for a server, and the TLS client that trusts it.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tempfile::TempDir;
+
+use crate::client::Transport;
+use crate::{Address, Connection};
+
+/// A self-signed certificate for `localhost`, on disk for as long as this value lives.
+#[derive(Debug)]
+pub struct Certificate {
+    directory: TempDir,
+    der: CertificateDer<'static>,
+}
+
+/// A TCP connection over which a TLS handshake is under way.
+#[derive(Debug)]
+pub struct Handshake {
+    tls: ClientConnection,
+    tcp: TcpStream,
+    hello: Vec<u8>,
+}
+
+impl Certificate {
+    /// Makes a new one.
+    pub fn new() -> Self {
+        let names = vec!["localhost".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("`localhost` is a valid name");
+        let directory = tempfile::tempdir().expect("there is a place for temporary files");
+        let write = |name, pem| fs::write(directory.path().join(name), pem);
+        write("certificate.pem", made.cert.pem()).expect("a new directory can be written to");
+        write("key.pem", made.signing_key.serialize_pem()).expect("and once more");
+        Self {
+            der: made.cert.der().clone(),
+            directory,
+        }
+    }
+
+    /// Returns the setting that makes a server use this certificate.
+    pub fn setting(&self) -> String {
+        format!("tls={}", self.directory.path().display())
+    }
+
+    /// Opens a connection whose handshake has not begun.
+    pub fn handshake(&self, address: &Address, protocol: &str) -> Handshake {
+        let Address::Tcp(address) = address else {
+            panic!("TLS is tested over TCP")
+        };
+        let tcp = TcpStream::connect(address).expect("the server listens");
+        tcp.set_nodelay(true).expect("a TCP socket has this option");
+        let name = ServerName::try_from("localhost").expect("`localhost` is a valid name");
+        let config = Arc::new(self.client_config(protocol));
+        let mut tls = ClientConnection::new(config, name).expect("the configuration is complete");
+        let mut hello = Vec::new();
+        tls.write_tls(&mut hello)
+            .expect("a vector takes every byte");
+        Handshake { tls, tcp, hello }
+    }
+
+    /// Opens a connection with its handshake done, for `http/1.1` or `h2`.
+    pub fn connect(&self, address: &Address, protocol: &str) -> Connection {
+        let connection = self.handshake(address, protocol).finish();
+        connection.expect("a handshake that nobody disturbs succeeds")
+    }
+
+    fn client_config(&self, protocol: &str) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(self.der.clone())
+            .expect("a certificate that was just made is valid");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder
+            .with_safe_default_protocol_versions()
+            .expect("ring has them all");
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        config
+    }
+}
+
+impl Default for Certificate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Handshake {
+    /// Sends the next `count` bytes of the first message.
+    pub fn send_some(&mut self, count: usize) {
+        let some: Vec<u8> = self.hello.drain(..count.min(self.hello.len())).collect();
+        self.tcp
+            .write_all(&some)
+            .expect("the connection takes what is sent");
+    }
+
+    /// Completes the handshake.
+    ///
+    /// # Errors
+    ///
+    /// Where the server does not play along.
+    pub fn finish(mut self) -> io::Result<Connection> {
+        self.tcp.write_all(&self.hello)?;
+        self.tcp.set_limit(crate::LIMIT)?;
+        self.tls.complete_io(&mut self.tcp)?;
+        Connection::over(Box::new(StreamOwned::new(self.tls, self.tcp)))
+    }
+}
+
+impl Transport for StreamOwned<ClientConnection, TcpStream> {
+    fn set_limit(&self, limit: Duration) -> io::Result<()> {
+        self.sock.set_limit(limit)
+    }
+
+    fn finish_sending(&self) -> io::Result<()> {
+        self.sock.finish_sending()
+    }
+}
