@@ -1,0 +1,104 @@
+//! The phases of a process and the one table that says which event leads from which to which.
+//!
+//! Pure: no clock, no runtime, no descriptors. [`lifecycle`](crate::lifecycle) holds the current
+//! phase, and the loop in [`run`](crate::run) is the only one who feeds it.
+//!
+//! 1. A phase never goes back, but for a failed hand-over, which returns to [`Phase::Ready`].
+//! 2. Every phase leads to [`Phase::Stopped`] by [`Event::Forced`].
+
+/// How far a process has got in its life.
+///
+/// The order is the order of life: `phase >= Phase::Draining` asks whether the drain has begun.
+///
+/// ```
+/// use graceful::Phase;
+///
+/// assert!(Phase::Ready < Phase::Draining);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Phase {
+    /// `main` has not returned its server yet, or the server has not begun to accept.
+    Starting,
+    /// The servers accept: send traffic.
+    Ready,
+    /// A successor has been started and is not ready yet; this process serves as before.
+    HandingOver,
+    /// A shutdown was triggered; connections are still accepted, responses announce the close.
+    LameDuck,
+    /// No new connections; what is in flight finishes.
+    Draining,
+    /// The servers are gone; tracked tasks and the hooks finish.
+    Stopping,
+    /// Nothing is left to wait for.
+    Stopped,
+}
+
+/// What can happen to a process, as far as its phase is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The servers accept.
+    Ready,
+    /// A shutdown was asked for, by whatever means.
+    Trigger,
+    /// A shutdown was asked for and nothing has been served yet: the start-up is dropped.
+    Cancel,
+    /// A hand-over to a new process was asked for.
+    Restart,
+    /// The successor did not become ready.
+    HandoverFailed,
+    /// The lame duck's time is over and the hooks before the drain are done.
+    LameDuckOver,
+    /// The last connection is gone.
+    Drained,
+    /// What is left of the budget belongs to the hooks: connections and tasks are cut.
+    CutOff,
+    /// Tasks and hooks are done.
+    Finished,
+    /// The deadline has passed or a human insisted.
+    Forced,
+}
+
+impl Phase {
+    /// Returns the phase after `event`, or `None` where the event means nothing.
+    pub(crate) fn after(self, event: Event) -> Option<Self> {
+        Some(match (self, event) {
+            (Self::Stopped, _) => return None,
+            (_, Event::Forced) => Self::Stopped,
+            (Self::Starting, Event::Ready) => Self::Ready,
+            (Self::Starting, Event::Cancel) => Self::Stopping,
+            (Self::Starting | Self::Ready | Self::HandingOver, Event::Trigger) => Self::LameDuck,
+            (Self::Ready, Event::Restart) => Self::HandingOver,
+            (Self::HandingOver, Event::HandoverFailed) => Self::Ready,
+            (Self::LameDuck, Event::LameDuckOver) => Self::Draining,
+            (Self::Draining, Event::Drained) => Self::Stopping,
+            (Self::LameDuck | Self::Draining, Event::CutOff) => Self::Stopping,
+            (Self::Stopping, Event::Finished) => Self::Stopped,
+            _ => return None,
+        })
+    }
+
+    /// Tells whether a shutdown has been triggered.
+    #[must_use]
+    pub fn is_triggered(self) -> bool {
+        self >= Self::LameDuck
+    }
+
+    /// The inverse of `self as u8`, for the copy of the phase that hot paths read.
+    pub(crate) fn from_u8(number: u8) -> Self {
+        const ALL: [Phase; 7] = [
+            Phase::Starting,
+            Phase::Ready,
+            Phase::HandingOver,
+            Phase::LameDuck,
+            Phase::Draining,
+            Phase::Stopping,
+            Phase::Stopped,
+        ];
+        ALL[usize::from(number)]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+use super::{Event, Phase};
+
+const EVENTS: [Event; 10] = [
+    Event::Ready,
+    Event::Trigger,
+    Event::Cancel,
+    Event::Restart,
+    Event::HandoverFailed,
+    Event::LameDuckOver,
+    Event::Drained,
+    Event::CutOff,
+    Event::Finished,
+    Event::Forced,
+];
+
+/// Every pair that means something. All others are `None`.
+const TABLE: &[(Phase, Event, Phase)] = {
+    use Event as E;
+    use Phase as P;
+    &[
+        (P::Starting, E::Ready, P::Ready),
+        (P::Starting, E::Trigger, P::LameDuck),
+        (P::Starting, E::Cancel, P::Stopping),
+        (P::Starting, E::Forced, P::Stopped),
+        (P::Ready, E::Trigger, P::LameDuck),
+        (P::Ready, E::Restart, P::HandingOver),
+        (P::Ready, E::Forced, P::Stopped),
+        (P::HandingOver, E::Trigger, P::LameDuck),
+        (P::HandingOver, E::HandoverFailed, P::Ready),
+        (P::HandingOver, E::Forced, P::Stopped),
+        (P::LameDuck, E::LameDuckOver, P::Draining),
+        (P::LameDuck, E::CutOff, P::Stopping),
+        (P::LameDuck, E::Forced, P::Stopped),
+        (P::Draining, E::Drained, P::Stopping),
+        (P::Draining, E::CutOff, P::Stopping),
+        (P::Draining, E::Forced, P::Stopped),
+        (P::Stopping, E::Finished, P::Stopped),
+        (P::Stopping, E::Forced, P::Stopped),
+    ]
+};
+
+fn phases() -> impl Iterator<Item = Phase> {
+    (0..=Phase::Stopped as u8).map(Phase::from_u8)
+}
+
+#[test]
+fn every_pair_is_as_the_table_says() {
+    for phase in phases() {
+        for event in EVENTS {
+            let expected = TABLE
+                .iter()
+                .find(|(from, on, _)| (*from, *on) == (phase, event))
+                .map(|(_, _, to)| *to);
+            assert_eq!(phase.after(event), expected, "{phase:?} on {event:?}");
+        }
+    }
+}
+
+#[test]
+fn a_phase_goes_back_only_when_a_hand_over_fails() {
+    for (from, event, to) in TABLE {
+        assert!(
+            from < to || *event == Event::HandoverFailed,
+            "{from:?} on {event:?} leads back to {to:?}"
+        );
+    }
+}
+
+#[test]
+fn every_life_can_end() {
+    for phase in phases().filter(|phase| *phase != Phase::Stopped) {
+        assert_eq!(phase.after(Event::Forced), Some(Phase::Stopped));
+    }
+}
+
+#[test]
+fn numbers_and_phases_agree() {
+    for number in 0..=Phase::Stopped as u8 {
+        assert_eq!(Phase::from_u8(number) as u8, number);
+    }
+}
+
+#[test]
+fn the_architecture_page_shows_this_table() {
+    let page = include_str!("../../../ARCHITECTURE.md");
+    for (from, event, to) in TABLE {
+        let row = format!("| {from:?} | {event:?} | {to:?} |");
+        assert!(page.contains(&row), "ARCHITECTURE.md lacks the row: {row}");
+    }
+}
