@@ -1,0 +1,160 @@
+//! The signals that can be listened to, and the stream that brings them.
+//!
+//! A signal that cannot be caught, that reports a fault of the program itself, or that the runtime
+//! needs for itself has no [`Signal`], so that no configuration can name it.
+
+use std::{fmt, io};
+
+use futures_lite::StreamExt;
+
+use crate::sys;
+
+macro_rules! signals {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $number:ident, $async_name:ident;)*) => {
+        /// A signal that can start a shutdown or a restart.
+        ///
+        /// The attribute writes them as `INT`, `TERM`; see signal(7) for what each means by default.
+        ///
+        /// ```
+        /// use graceful::Signal;
+        ///
+        /// assert_eq!(Signal::Term.to_string(), "SIGTERM");
+        /// ```
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Signal {
+            $($(#[doc = $doc])* $name,)*
+        }
+
+        impl Signal {
+            /// All of them, in the order of their declaration.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Returns the number that the operating system knows it by.
+            ///
+            /// ```
+            /// assert_eq!(graceful::Signal::Term.number(), 15);
+            /// ```
+            #[must_use]
+            pub fn number(self) -> i32 {
+                match self {
+                    $(Self::$name => libc::$number,)*
+                }
+            }
+
+            fn to_async(self) -> async_signal::Signal {
+                match self {
+                    $(Self::$name => async_signal::Signal::$async_name,)*
+                }
+            }
+
+            fn from_async(signal: async_signal::Signal) -> Option<Self> {
+                match signal {
+                    $(async_signal::Signal::$async_name => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl fmt::Display for Signal {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$name => $text,)*
+                })
+            }
+        }
+    };
+}
+
+signals! {
+    /// The terminal is gone; by convention also "read the configuration again".
+    Hup = "SIGHUP", SIGHUP, Hup;
+    /// A human pressed Ctrl-C.
+    Int = "SIGINT", SIGINT, Int;
+    /// A human pressed Ctrl-\, or nginx' word for a graceful stop.
+    Quit = "SIGQUIT", SIGQUIT, Quit;
+    /// Free for the program's own use.
+    Usr1 = "SIGUSR1", SIGUSR1, Usr1;
+    /// Free for the program's own use; by convention a restart.
+    Usr2 = "SIGUSR2", SIGUSR2, Usr2;
+    /// An alarm(2) clock has run down.
+    Alrm = "SIGALRM", SIGALRM, Alarm;
+    /// What supervisors send to stop a process.
+    Term = "SIGTERM", SIGTERM, Term;
+    /// The process was stopped and goes on.
+    Cont = "SIGCONT", SIGCONT, Cont;
+    /// A human pressed Ctrl-Z.
+    Tstp = "SIGTSTP", SIGTSTP, Tstp;
+    /// A background process reads from the terminal.
+    Ttin = "SIGTTIN", SIGTTIN, Ttin;
+    /// A background process writes to the terminal.
+    Ttou = "SIGTTOU", SIGTTOU, Ttou;
+    /// Urgent data has arrived on a socket.
+    Urg = "SIGURG", SIGURG, Urg;
+    /// The limit of CPU time is used up.
+    Xcpu = "SIGXCPU", SIGXCPU, Xcpu;
+    /// The limit of a file's size is reached.
+    Xfsz = "SIGXFSZ", SIGXFSZ, Xfsz;
+    /// A timer of the process' own CPU time has run down.
+    Vtalrm = "SIGVTALRM", SIGVTALRM, Vtalarm;
+    /// A profiling timer has run down.
+    Prof = "SIGPROF", SIGPROF, Prof;
+    /// The terminal's size has changed.
+    Winch = "SIGWINCH", SIGWINCH, Winch;
+    /// Input or output has become possible.
+    Io = "SIGIO", SIGIO, Io;
+}
+
+/// The signals of one process, as a stream.
+///
+/// Only 278 unread signals fit (a socket's buffer), so whoever holds it must read without pause.
+#[derive(Debug)]
+pub(crate) struct Listening(Option<async_signal::Signals>);
+
+impl Listening {
+    /// Begins to catch `signals`.
+    ///
+    /// HUP stays ignored where it was ignored at the start: that is how nohup(1) asks for it.
+    pub(crate) fn new(signals: impl Iterator<Item = Signal>) -> io::Result<Self> {
+        let signals: Vec<_> = signals
+            .filter(|signal| *signal != Signal::Hup || !sys::is_ignored(libc::SIGHUP))
+            .map(Signal::to_async)
+            .collect();
+        if signals.is_empty() {
+            return Ok(Self(None));
+        }
+        async_signal::Signals::new(signals).map(|signals| Self(Some(signals)))
+    }
+
+    /// Waits for the next signal; for ever where none is listened to.
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop loses no signal.
+    pub(crate) async fn next(&mut self) -> Signal {
+        loop {
+            let next = match &mut self.0 {
+                Some(signals) => signals.next().await,
+                None => std::future::pending().await,
+            };
+            // An error here would be one of reading the pipe that only signal handlers write to.
+            if let Some(signal) = next.and_then(Result::ok).and_then(Signal::from_async) {
+                return signal;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Signal;
+
+    #[test]
+    fn names_numbers_and_conversions_agree() {
+        for &signal in Signal::ALL {
+            assert_eq!(Signal::from_async(signal.to_async()), Some(signal));
+            assert_eq!(signal.to_async() as i32, signal.number());
+            assert_eq!(signal.to_string(), format!("SIG{signal:?}").to_uppercase());
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The one door to unsafe code: calls of the operating system that no crate in use wraps.
+//!
+//! # Safety
+//!
+//! Every function here is safe to call. Descriptors come in as [`BorrowedFd`], so they are open for
+//! the time of the call; no pointer outlives its call.
+#![allow(unsafe_code, reason = "this is the module for it")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Tells whether the process ignores `signal`, as nohup(1) arranges it for HUP.
+///
+/// # References
+///
+/// sigaction(2)
+pub(crate) fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: an all-zero `sigaction` is a valid value of this plain C struct.
+    let mut current: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: a null `act` only asks; `current` is valid for writes for the time of the call.
+    let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut current) };
+    result == 0 && current.sa_sigaction == libc::SIG_IGN
+}
+
+/// Ends the process at once: no destructors, no `atexit` handlers, which could block.
+///
+/// # References
+///
+/// _exit(2)
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: takes no pointers and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Makes the kernel refuse new connects to a listener, while its accept queue and the handshakes
+/// under way stay: it is bound to a network interface that does not exist.
+///
+/// The port stays taken until the listener is closed.
+///
+/// # Errors
+///
+/// `EPERM` or `ENOPROTOOPT` before Linux 5.7 and where the socket is bound to an interface already.
+///
+/// # References
+///
+/// `SO_BINDTOIFINDEX` in Linux' include/uapi/asm-generic/socket.h, `sock_bindtoindex` in net/core/sock.c
+#[cfg(target_os = "linux")]
+pub(crate) fn refuse_connects(listener: BorrowedFd<'_>) -> io::Result<()> {
+    // Interfaces are numbered upwards from 1, so the last number is free.
+    const NO_INTERFACE: libc::c_int = libc::c_int::MAX;
+    set_option(
+        listener,
+        libc::SOL_SOCKET,
+        libc::SO_BINDTOIFINDEX,
+        NO_INTERFACE,
+    )
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn refuse_connects(_: BorrowedFd<'_>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Shows connections in the accept queue as soon as they are established, not with their first byte.
+///
+/// # References
+///
+/// `TCP_DEFER_ACCEPT` in tcp(7)
+#[cfg(target_os = "linux")]
+pub(crate) fn accept_at_once(listener: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 0)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn accept_at_once(_: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(())
+}
+
+/// Returns how many received bytes nobody has read yet.
+///
+/// # References
+///
+/// `FIONREAD` in tcp(7) and unix(7)
+pub(crate) fn unread(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    ask(socket, libc::FIONREAD)
+}
+
+/// Returns how many sent bytes, the end of the stream included, the peer has not acknowledged yet.
+///
+/// # References
+///
+/// `SIOCOUTQ` in tcp(7)
+#[cfg(target_os = "linux")]
+pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    ask(socket, libc::TIOCOUTQ)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn unacknowledged(_: BorrowedFd<'_>) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn ask(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<usize> {
+    let mut answer: libc::c_int = 0;
+    // SAFETY: both requests write one `int`, for which `answer` is valid during the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut answer) };
+    if result == 0 {
+        Ok(usize::try_from(answer).unwrap_or(0))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn set_option(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of_val(&value)).expect("an int is small");
+    // SAFETY: `value` is valid for reads of `length` bytes during the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            length,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
