@@ -1,0 +1,230 @@
+//! What a user can choose, as a value.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::run::{self, Afterwards};
+use crate::server::IntoServer;
+use crate::signal::Signal;
+
+/// The settings of one lifecycle: the way without the attribute.
+///
+/// Use it where a setting is known only at run time; [`#[graceful::main]`](macro@crate::main) writes
+/// down the same calls.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+/// use std::time::Duration;
+/// use graceful::{Config, Signal};
+///
+/// fn main() -> ExitCode {
+///     Config::new()
+///         .timeout(Duration::from_secs(5))
+///         .signals([Signal::Int, Signal::Term])
+///         .run(async {
+///             let listener = graceful::bind("127.0.0.1:3000").await?;
+///             Ok::<_, std::io::Error>(graceful::serve(listener, app()))
+///         })
+/// }
+/// # use graceful::doc::app;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) timeout: Duration,
+    pub(crate) signals: Vec<Signal>,
+    pub(crate) restart: Vec<Signal>,
+    pub(crate) restart_timeout: Duration,
+    pub(crate) lame_duck: Option<Duration>,
+    pub(crate) keep_alive_grace: Duration,
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) flavor: Flavor,
+    pub(crate) worker_threads: Option<usize>,
+}
+
+/// Which of tokio's runtimes is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavor {
+    MultiThread,
+    CurrentThread,
+}
+
+impl Config {
+    /// Creates the default settings.
+    ///
+    /// ```
+    /// let config = graceful::Config::new();
+    /// ```
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            // Leaves Kubernetes' 30 s (terminationGracePeriodSeconds) some room.
+            timeout: Duration::from_secs(25),
+            signals: vec![Signal::Int, Signal::Term],
+            restart: Vec::new(),
+            restart_timeout: Duration::from_secs(30),
+            lame_duck: None,
+            keep_alive_grace: Duration::from_millis(200),
+            pid_file: None,
+            flavor: Flavor::MultiThread,
+            worker_threads: None,
+        }
+    }
+
+    /// Sets the budget from the first signal to the end of the process (25 s).
+    ///
+    /// Zero ends the process at once.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let config = graceful::Config::new().timeout(Duration::from_secs(5));
+    /// ```
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets the signals that start the shutdown (INT and TERM).
+    ///
+    /// With none, only [`stop`](crate::stop) or a finished server does, and such a lifecycle may run
+    /// beside others in one process, as in tests.
+    ///
+    /// ```
+    /// use graceful::{Config, Signal};
+    ///
+    /// let config = Config::new().signals([Signal::Term, Signal::Quit]);
+    /// ```
+    #[must_use]
+    pub fn signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Self {
+        self.signals = signals.into_iter().collect();
+        self
+    }
+
+    /// Sets the signals that hand over to a new process (none).
+    ///
+    /// ```
+    /// use graceful::{Config, Signal};
+    ///
+    /// let config = Config::new().restart([Signal::Usr2]);
+    /// ```
+    #[must_use]
+    pub fn restart(mut self, signals: impl IntoIterator<Item = Signal>) -> Self {
+        self.restart = signals.into_iter().collect();
+        self
+    }
+
+    /// Sets how long a successor may take to become ready before it is killed (30 s).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let config = graceful::Config::new().restart_timeout(Duration::from_secs(60));
+    /// ```
+    #[must_use]
+    pub fn restart_timeout(mut self, timeout: Duration) -> Self {
+        self.restart_timeout = timeout;
+        self
+    }
+
+    /// Sets how long connections are still accepted after the signal.
+    ///
+    /// Meanwhile readiness is off and every response says `connection: close`. By default 5 s where
+    /// `KUBERNETES_SERVICE_HOST` is set, because endpoints are removed there while the signal is on its
+    /// way, else 0 s. Never more than half of the [`timeout`](Self::timeout).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let config = graceful::Config::new().lame_duck(Duration::from_secs(2));
+    /// ```
+    #[must_use]
+    pub fn lame_duck(mut self, lame_duck: Duration) -> Self {
+        self.lame_duck = Some(lame_duck);
+        self
+    }
+
+    /// Sets how long after its last activity a connection may still bring a request once the drain
+    /// has begun (200 ms).
+    ///
+    /// It is the only wait that an idle connection may cost, and only where it was just used.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let config = graceful::Config::new().keep_alive_grace(Duration::from_millis(50));
+    /// ```
+    #[must_use]
+    pub fn keep_alive_grace(mut self, grace: Duration) -> Self {
+        self.keep_alive_grace = grace;
+        self
+    }
+
+    /// Sets the file that holds the process id while the servers run (none).
+    ///
+    /// ```
+    /// let config = graceful::Config::new().pid_file("/run/app.pid");
+    /// ```
+    #[must_use]
+    pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.pid_file = Some(path.into());
+        self
+    }
+
+    /// Runs everything on the main thread, as tokio's `flavor = "current_thread"`.
+    ///
+    /// Signals and the deadline keep a thread of their own.
+    ///
+    /// ```
+    /// let config = graceful::Config::new().current_thread();
+    /// ```
+    #[must_use]
+    pub fn current_thread(mut self) -> Self {
+        self.flavor = Flavor::CurrentThread;
+        self
+    }
+
+    /// Sets the number of worker threads of the runtime (one for each core).
+    ///
+    /// ```
+    /// let config = graceful::Config::new().worker_threads(4);
+    /// ```
+    #[must_use]
+    pub fn worker_threads(mut self, threads: usize) -> Self {
+        self.worker_threads = Some(threads);
+        self
+    }
+
+    /// Runs `main` and the server that it returns, from start to the last destructor.
+    ///
+    /// `main` is polled on the calling thread and need not be [`Send`]; the server is spawned. The
+    /// signal handlers are in place before anything of `main` runs.
+    ///
+    /// Returns 0 where the server drained or finished, 1 after an error, 101 after a panic, or the
+    /// server's own code. Where the deadline passes (124) or a second INT comes (130), the process
+    /// ends inside this call. Until then the budget covers all of this call, with the runtime's
+    /// destructors and blocking threads; what the caller does after it is the caller's own time.
+    ///
+    /// # Errors
+    ///
+    /// A lifecycle that cannot start says why on standard error and returns 1: a signal handler that
+    /// cannot be installed, a second lifecycle with signals in one process, a call from inside a
+    /// runtime.
+    ///
+    /// ```
+    /// use graceful::Config;
+    ///
+    /// let code = Config::new().signals([]).run(async {});
+    /// assert_eq!(code, std::process::ExitCode::SUCCESS);
+    /// ```
+    pub fn run<F, T, M>(self, main: F) -> ExitCode
+    where
+        F: Future<Output = T>,
+        T: IntoServer<M>,
+    {
+        run::run(self, main, Afterwards::CallerGoesOn)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,209 @@
+//! The state of one lifecycle that everything else looks at, and how it is found.
+//!
+//! The threads of a runtime carry their lifecycle, so that two of them in one process do not meet;
+//! there is no global registry.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::budget::Budget;
+use crate::hooks::Hooks;
+use crate::phase::{Event, Phase};
+use crate::registry::Registry;
+use crate::serve::{Connection, Shared};
+use crate::shutdown::Reason;
+use crate::tasks::Task;
+
+/// What the loop in [`run`](crate::run) is told; it alone changes the phase.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Somebody wants the shutdown.
+    Trigger(Reason),
+    /// Something of the table happened.
+    Happened(Event),
+    /// The lifecycle is over and its caller goes on.
+    Dismissed,
+}
+
+/// The shutdown that was triggered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trigger {
+    pub(crate) reason: Reason,
+    pub(crate) budget: Budget,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    pub(crate) keep_alive_grace: Duration,
+    /// The servers of [`serve`](crate::serve()) that run.
+    pub(crate) serving: Arc<Registry<Shared>>,
+    pub(crate) tasks: Arc<Registry<Task>>,
+    pub(crate) hooks: Hooks,
+    /// Requests that were answered since the trigger.
+    pub(crate) finished: AtomicUsize,
+    phase: watch::Sender<Phase>,
+    /// The phase once more, for readers that must not take a lock.
+    phase_now: AtomicU8,
+    trigger: OnceLock<Trigger>,
+    is_awaited: AtomicBool,
+    is_cut: AtomicBool,
+    /// Requests that were cut so that the hooks could run.
+    cut: AtomicUsize,
+    servers: watch::Sender<Servers>,
+    messages: mpsc::UnboundedSender<Message>,
+}
+
+/// How many servers run, and how many of them wait for the others before they drain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Servers {
+    pub(crate) running: usize,
+    pub(crate) last: usize,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Lifecycle>>> = const { RefCell::new(None) };
+}
+
+impl Lifecycle {
+    pub(crate) fn new(keep_alive_grace: Duration) -> (Arc<Self>, mpsc::UnboundedReceiver<Message>) {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let lifecycle = Self {
+            keep_alive_grace,
+            serving: Arc::default(),
+            tasks: Arc::default(),
+            hooks: Hooks::default(),
+            finished: AtomicUsize::new(0),
+            phase: watch::Sender::new(Phase::Starting),
+            phase_now: AtomicU8::new(Phase::Starting as u8),
+            trigger: OnceLock::new(),
+            is_awaited: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
+            cut: AtomicUsize::new(0),
+            servers: watch::Sender::default(),
+            messages,
+        };
+        (Arc::new(lifecycle), inbox)
+    }
+
+    /// Returns the lifecycle of the runtime that this thread belongs to.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        // A thread that is being torn down has lost its own already.
+        CURRENT
+            .try_with(|current| current.borrow().clone())
+            .ok()
+            .flatten()
+    }
+
+    /// Returns the current lifecycle, or one that nobody will ever trigger.
+    ///
+    /// So a handler or a server under test works without a lifecycle around it.
+    pub(crate) fn current_or_detached() -> Arc<Self> {
+        Self::current().unwrap_or_else(|| Self::new(crate::Config::new().keep_alive_grace).0)
+    }
+
+    /// Makes this the lifecycle of the calling thread and returns the one before.
+    pub(crate) fn occupy_thread(lifecycle: Option<Arc<Self>>) -> Option<Arc<Self>> {
+        CURRENT.with(|current| current.replace(lifecycle))
+    }
+
+    /// Tells the loop; nothing happens where it has ended.
+    pub(crate) fn tell(&self, message: Message) {
+        let _ = self.messages.send(message);
+    }
+
+    /// Takes the step of the table; the loop's own. Returns the new phase where there is one.
+    pub(crate) fn step(&self, event: Event) -> Option<Phase> {
+        let mut next = None;
+        self.phase.send_if_modified(|phase| {
+            next = phase.after(event);
+            if let Some(next) = next {
+                *phase = next;
+                // Pairs with the load in `phase`: whoever sees the phase sees the trigger, too.
+                self.phase_now.store(next as u8, Ordering::Release);
+            }
+            next.is_some()
+        });
+        next
+    }
+
+    /// Writes down why and until when; the loop's own. Only the first one counts.
+    pub(crate) fn set_trigger(&self, reason: Reason, timeout: Duration) -> bool {
+        let budget = Budget::new(Instant::now(), timeout);
+        self.trigger.set(Trigger { reason, budget }).is_ok()
+    }
+
+    pub(crate) fn trigger(&self) -> Option<Trigger> {
+        self.trigger.get().copied()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::from_u8(self.phase_now.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn watch_phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Waits until the phase is `phase` or a later one.
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop loses nothing.
+    pub(crate) async fn reached(&self, phase: Phase) {
+        // The sender lives in `self`, so there is no error.
+        let _ = self.watch_phase().wait_for(|now| *now >= phase).await;
+    }
+
+    /// Notes that somebody waits for the shutdown, so that a start-up under way is not dropped.
+    pub(crate) fn set_awaited(&self) {
+        self.is_awaited.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Ordering::Relaxed)
+    }
+
+    /// Notes that what is in flight now is given up; the loop's own.
+    pub(crate) fn set_cut(&self) {
+        let requests = self
+            .connections()
+            .iter()
+            .map(|one| one.request_count())
+            .sum();
+        self.cut.store(requests, Ordering::Relaxed);
+        self.is_cut.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn cut_count(&self) -> usize {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Returns the connections of all servers at this moment.
+    pub(crate) fn connections(&self) -> Vec<Arc<Connection>> {
+        self.serving
+            .members()
+            .iter()
+            .flat_map(|server| server.connections.members())
+            .collect()
+    }
+
+    pub(crate) fn count_servers(&self, change: impl FnOnce(&mut Servers)) {
+        self.servers.send_modify(change);
+    }
+
+    /// Waits until only those servers are left that drain last.
+    pub(crate) async fn others_drained(&self) {
+        let mut servers = self.servers.subscribe();
+        let _ = servers
+            .wait_for(|servers| servers.running <= servers.last)
+            .await;
+    }
+}

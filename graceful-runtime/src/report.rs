@@ -1,0 +1,372 @@
+//! What a person reads: one line for each fact, through `tracing` or on standard error.
+//!
+//! Everything is read from the lifecycle and put into words here, so that the wording has one place.
+
+use std::fmt::{self, Display, Write as _};
+use std::io::{self, IsTerminal, Write as _};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::dispatcher;
+use tracing::subscriber::NoSubscriber;
+
+use crate::lifecycle::{Lifecycle, Trigger};
+use crate::shutdown::Reason;
+use crate::signal::Signal;
+
+/// How many requests, tasks and hooks a line names before it counts the rest.
+const NAMED_MAX: usize = 8;
+
+/// A line and how loud it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    level: Level,
+    text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Info,
+    Warn,
+}
+
+impl Line {
+    pub(crate) fn info(text: impl Into<String>) -> Self {
+        Self {
+            level: Level::Info,
+            text: text.into(),
+        }
+    }
+
+    pub(crate) fn warn(text: impl Into<String>) -> Self {
+        Self {
+            level: Level::Warn,
+            text: text.into(),
+        }
+    }
+
+    /// Says it on this thread: as an event where a subscriber is set, else on standard error.
+    pub(crate) fn emit(&self) {
+        let is_silent = dispatcher::get_default(|current| current.is::<NoSubscriber>());
+        match self.level {
+            // A standard error that is closed or full is no reason to stop.
+            _ if is_silent => drop(writeln!(io::stderr(), "graceful: {}", self.text)),
+            Level::Info => tracing::info!(target: "graceful", "{}", self.text),
+            Level::Warn => tracing::warn!(target: "graceful", "{}", self.text),
+        }
+    }
+}
+
+/// A thread that writes lines, so that the guardian never blocks on a full pipe or a slow subscriber.
+#[derive(Clone, Debug)]
+pub(crate) struct Output(mpsc::Sender<Job>);
+
+#[derive(Debug)]
+enum Job {
+    Say(Line),
+    Flush(mpsc::Sender<()>),
+}
+
+impl Output {
+    pub(crate) fn start() -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        thread::Builder::new()
+            .name("graceful-output".into())
+            .spawn(move || {
+                for job in queue {
+                    match job {
+                        Job::Say(line) => line.emit(),
+                        Job::Flush(done) => drop(done.send(())),
+                    }
+                }
+            })?;
+        Ok(Self(jobs))
+    }
+
+    /// Puts a line at the end of the queue; never blocks.
+    pub(crate) fn say(&self, line: Line) {
+        // The thread ends only with the last sender.
+        let _ = self.0.send(Job::Say(line));
+    }
+
+    /// Waits until everything said so far is written, or for `limit`.
+    pub(crate) fn flush(&self, limit: Option<Duration>) {
+        let (done, is_done) = mpsc::channel();
+        let _ = self.0.send(Job::Flush(done));
+        let _ = match limit {
+            Some(limit) => is_done.recv_timeout(limit).ok(),
+            None => is_done.recv().ok(),
+        };
+    }
+}
+
+/// Prints an error as the standard library does for a `main` that returned it.
+pub(crate) fn print_error(error: &impl Display) {
+    let _ = writeln!(io::stderr(), "Error: {error}");
+}
+
+pub(crate) fn listening(address: &impl Display) -> Line {
+    Line::info(format!("listening on {address}"))
+}
+
+/// The first line of a shutdown; none where a server ended by itself and nothing is left.
+pub(crate) fn draining(lifecycle: &Lifecycle, reason: Reason) -> Option<Line> {
+    let census = Census::take(lifecycle);
+    let is_request = matches!(reason, Reason::Signal(_) | Reason::Call);
+    if !is_request && census.is_empty() {
+        return None;
+    }
+    let mut text = format!("{reason}: draining{census}");
+    if let Some(trigger) = lifecycle.trigger() {
+        let _ = write!(text, "; at most {}", Span(trigger.budget.timeout()));
+    }
+    if reason == Reason::Signal(Signal::Int) && io::stderr().is_terminal() {
+        text.push_str(" (Ctrl-C again to stop now)");
+    }
+    Some(Line::info(text))
+}
+
+pub(crate) fn cancelled(reason: Reason) -> Line {
+    Line::info(format!("{reason}: the start-up is cancelled"))
+}
+
+pub(crate) fn repeated(signal: Signal, trigger: Trigger) -> Line {
+    let left = trigger.budget.remaining(Instant::now());
+    Line::info(format!(
+        "{signal} again: already stopping; {} left",
+        Span(left)
+    ))
+}
+
+pub(crate) fn no_restart(signal: Signal) -> Line {
+    Line::warn(format!(
+        "{signal}: restart is not available in this version"
+    ))
+}
+
+pub(crate) fn waiting(lifecycle: &Lifecycle, trigger: Trigger) -> Line {
+    let left = trigger.budget.remaining(Instant::now());
+    let census = Census::take(lifecycle);
+    let held_by = if census.is_empty() {
+        " destructors or blocking threads".into()
+    } else {
+        census.named()
+    };
+    Line::info(format!("waiting for{held_by}; {} left", Span(left)))
+}
+
+pub(crate) fn cut_off(lifecycle: &Lifecycle, trigger: Trigger) -> Line {
+    let spent = trigger.budget.begin().elapsed();
+    let census = Census::take(lifecycle);
+    Line::warn(format!(
+        "{} are used up, the rest belongs to the hooks: cutting{}",
+        Span(spent),
+        census.named()
+    ))
+}
+
+pub(crate) fn deadline(lifecycle: &Lifecycle, trigger: Trigger) -> Line {
+    forced(
+        lifecycle,
+        &format!(
+            "the deadline of {} is reached",
+            Span(trigger.budget.timeout())
+        ),
+    )
+}
+
+pub(crate) fn interrupted(lifecycle: &Lifecycle) -> Line {
+    forced(lifecycle, "SIGINT again: stopping now")
+}
+
+fn forced(lifecycle: &Lifecycle, why: &str) -> Line {
+    let census = Census::take(lifecycle);
+    let cut = if census.is_empty() {
+        " destructors or blocking threads".into()
+    } else {
+        census.named()
+    };
+    let finished = count(lifecycle.finished.load(Ordering::Relaxed), "request");
+    let requests = census.requests.len();
+    Line::warn(format!(
+        "{why}: cutting{cut}; {finished} finished, {requests} cut"
+    ))
+}
+
+/// The last line; none where nothing was ever said of a shutdown.
+pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
+    let trigger = lifecycle.trigger()?;
+    let is_request = matches!(trigger.reason, Reason::Signal(_) | Reason::Call);
+    let finished = lifecycle.finished.load(Ordering::Relaxed);
+    if !is_request && finished == 0 {
+        return None;
+    }
+    let spent = Span(trigger.budget.begin().elapsed());
+    let finished = count(finished, "request");
+    Some(Line::info(format!(
+        "stopped in {spent}: {finished} finished, {} cut",
+        lifecycle.cut_count()
+    )))
+}
+
+/// Everything that a shutdown waits for, at one moment.
+#[derive(Debug)]
+pub(crate) struct Census {
+    /// In words, the oldest first.
+    pub(crate) requests: Vec<String>,
+    pub(crate) idle: usize,
+    upgraded: Vec<String>,
+    tasks: Vec<String>,
+    hooks: Vec<String>,
+}
+
+impl Census {
+    pub(crate) fn take(lifecycle: &Lifecycle) -> Self {
+        let mut census = Self {
+            requests: Vec::new(),
+            idle: 0,
+            upgraded: Vec::new(),
+            tasks: Vec::new(),
+            hooks: Vec::new(),
+        };
+        let mut connections = lifecycle.connections();
+        connections.sort_by_key(|connection| connection.accepted());
+        for connection in connections {
+            census.add_connection(&connection);
+        }
+        for task in lifecycle.tasks.members() {
+            let age = Span(task.started.elapsed());
+            census
+                .tasks
+                .push(format!("the one spawned at {}, {age} old", task.location));
+        }
+        for location in lifecycle.hooks.running() {
+            census
+                .hooks
+                .push(format!("the one registered at {location}"));
+        }
+        census
+    }
+
+    fn add_connection(&mut self, connection: &crate::serve::Connection) {
+        let requests = connection.requests();
+        let peer = connection.peer();
+        if connection.is_upgraded() {
+            let age = Span(connection.accepted().elapsed());
+            let what = connection.upgraded_by().unwrap_or_default();
+            self.upgraded.push(format!("{what} from {peer}, {age} old"));
+        } else if requests.is_empty() {
+            self.idle += 1;
+        }
+        for request in requests {
+            let age = Span(request.started.elapsed());
+            self.requests
+                .push(format!("{request} from {peer}, {age} old"));
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kinds().iter().all(|(names, _)| names.is_empty()) && self.idle == 0
+    }
+
+    fn kinds(&self) -> [(&Vec<String>, &'static str); 4] {
+        [
+            (&self.requests, "request"),
+            (&self.upgraded, "upgraded connection"),
+            (&self.tasks, "task"),
+            (&self.hooks, "hook"),
+        ]
+    }
+
+    /// Names everything, as far as there is room in a line.
+    fn named(&self) -> String {
+        let mut parts = Vec::new();
+        for (names, kind) in self.kinds() {
+            if names.is_empty() {
+                continue;
+            }
+            let mut part = format!("{}: {}", count(names.len(), kind), first(names));
+            if names.len() > NAMED_MAX {
+                let _ = write!(part, " and {} more", names.len() - NAMED_MAX);
+            }
+            parts.push(part);
+        }
+        if self.idle > 0 {
+            parts.push(count(self.idle, "idle connection"));
+        }
+        format!(" {}", parts.join("; "))
+    }
+}
+
+fn first(names: &[String]) -> String {
+    names[..names.len().min(NAMED_MAX)].join(", ")
+}
+
+/// Counts everything, as in ` 2 requests, 5 idle connections`.
+impl Display for Census {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [requests, upgraded, tasks, hooks] =
+            self.kinds().map(|(names, kind)| (names.len(), kind));
+        let mut separator = " ";
+        for (number, kind) in [
+            requests,
+            (self.idle, "idle connection"),
+            upgraded,
+            tasks,
+            hooks,
+        ] {
+            if number > 0 {
+                write!(f, "{separator}{}", count(number, kind))?;
+                separator = ", ";
+            }
+        }
+        Ok(())
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A span of time as people write it: `350 ms`, `1.9 s`, `5 s`, `90 s`.
+pub(crate) struct Span(pub(crate) Duration);
+
+impl Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let tenths = (millis + 50) / 100;
+        match (millis, tenths / 10, tenths % 10) {
+            (0..1000, ..) if tenths < 10 => write!(f, "{millis} ms"),
+            (_, seconds, 0) => write!(f, "{seconds} s"),
+            (_, seconds, tenth) if seconds < 60 => write!(f, "{seconds}.{tenth} s"),
+            (_, seconds, _) => write!(f, "{seconds} s"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Span;
+    use std::time::Duration;
+
+    #[test]
+    fn spans_read_as_people_write_them() {
+        for (millis, text) in [
+            (0, "0 ms"),
+            (12, "12 ms"),
+            (949, "949 ms"),
+            (950, "1 s"),
+            (999, "1 s"),
+            (1049, "1 s"),
+            (1900, "1.9 s"),
+            (5000, "5 s"),
+            (59_940, "59.9 s"),
+            (61_500, "61 s"),
+            (90_000, "90 s"),
+        ] {
+            assert_eq!(Span(Duration::from_millis(millis)).to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! The driver: the one place where phases, clock, signals and runtime meet.
+//!
+//! Two actors share a lifecycle. The *guardian* is a thread of our own that reads signals, owns the
+//! phase and keeps the deadline, so that no blocked runtime can stop it; it never blocks on output.
+//! The *story* runs on the calling thread: `main`, its servers, tasks, hooks, one after the other.
+//!
+//! 1. Signals are caught before the runtime is built and before any code of the user runs.
+//! 2. Only the guardian changes the phase; the story tells it what happened and waits for the phase.
+//! 3. Only the guardian ends the process, and only where the main thread could not ([`Guardian::force`]).
+
+use std::cell::Cell;
+use std::future::{pending, poll_fn};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use std::{fmt, io, thread};
+
+use futures_lite::future::{FutureExt, zip};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use crate::config::{Config, Flavor};
+use crate::lifecycle::{Lifecycle, Message};
+use crate::phase::{Event, Phase};
+use crate::report::{self, Output};
+use crate::server::{IntoServer, Servers};
+use crate::shutdown::Reason;
+use crate::signal::{Listening, Signal};
+use crate::sys;
+
+/// The code of a process that its deadline ended, as timeout(1) has it.
+const DEADLINE_CODE: u8 = 124;
+/// The code of a process that a second Ctrl-C ended: 128 + SIGINT, as shells have it.
+const INTERRUPT_CODE: u8 = 130;
+/// The code of a Rust program whose main thread panicked.
+const PANIC_CODE: u8 = 101;
+/// How long a forced end waits for its report to be written; a full pipe must not hold it up.
+const REPORT_LIMIT: Duration = Duration::from_millis(100);
+
+/// What comes after the lifecycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Afterwards {
+    /// The process ends, still under the deadline.
+    ProcessEnds,
+    /// The caller goes on, and the deadline is none of its business.
+    CallerGoesOn,
+}
+
+pub(crate) fn run<F, T, M>(config: Config, main: F, afterwards: Afterwards) -> ExitCode
+where
+    F: Future<Output = T>,
+    T: IntoServer<M>,
+{
+    match Process::start(&config) {
+        Ok(process) => process.live(main, lame_duck(&config), afterwards),
+        Err(error) => {
+            report::print_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a lifecycle could not start.
+#[derive(Debug)]
+enum StartError {
+    Nested,
+    Claimed,
+    Signals(io::Error),
+    Thread(io::Error),
+    Runtime(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nested => f.write_str(
+                "a lifecycle cannot start inside a tokio runtime; remove `#[tokio::main]` or call \
+                 `Config::run` from a plain `fn main`",
+            ),
+            Self::Claimed => f.write_str(
+                "another lifecycle of this process listens to signals already; wait until it has \
+                 ended, or give this one `.signals([])`",
+            ),
+            Self::Signals(error) => write!(f, "failed to install the signal handlers: {error}"),
+            Self::Thread(error) => write!(f, "failed to start a thread for signals: {error}"),
+            Self::Runtime(error) => write!(f, "failed to build the tokio runtime: {error}"),
+        }
+    }
+}
+
+/// The right to listen to signals, which only one lifecycle of a process can have.
+struct Claim;
+
+static IS_CLAIMED: AtomicBool = AtomicBool::new(false);
+
+impl Claim {
+    fn take() -> Result<Self, StartError> {
+        match IS_CLAIMED.swap(true, Ordering::AcqRel) {
+            true => Err(StartError::Claimed),
+            false => Ok(Self),
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        IS_CLAIMED.store(false, Ordering::Release);
+    }
+}
+
+/// A lifecycle with its guardian on watch and its runtime built.
+struct Process {
+    lifecycle: Arc<Lifecycle>,
+    guardian: thread::JoinHandle<()>,
+    output: Output,
+    runtime: Runtime,
+    claim: Option<Claim>,
+}
+
+impl Process {
+    fn start(config: &Config) -> Result<Self, StartError> {
+        if Handle::try_current().is_ok() {
+            return Err(StartError::Nested);
+        }
+        let has_signals = !(config.signals.is_empty() && config.restart.is_empty());
+        let claim = has_signals.then(Claim::take).transpose()?;
+        let (lifecycle, inbox) = Lifecycle::new(config.keep_alive_grace);
+        let output = Output::start().map_err(StartError::Thread)?;
+        let guardian = Guardian {
+            lifecycle: Arc::clone(&lifecycle),
+            output: output.clone(),
+            inbox,
+            shutdown_signals: listen(&config.signals)?,
+            restart_signals: listen(&config.restart)?,
+            timeout: config.timeout,
+            interrupts: 0,
+            reported: None,
+        };
+        let guardian = thread::Builder::new()
+            .name("graceful".into())
+            .spawn(|| async_io::block_on(guardian.watch()))
+            .map_err(StartError::Thread)?;
+        let runtime = build_runtime(config, &lifecycle).map_err(StartError::Runtime)?;
+        Ok(Self {
+            lifecycle,
+            guardian,
+            output,
+            runtime,
+            claim,
+        })
+    }
+
+    fn live<F, T, M>(self, main: F, lame_duck: Duration, afterwards: Afterwards) -> ExitCode
+    where
+        F: Future<Output = T>,
+        T: IntoServer<M>,
+    {
+        let Self {
+            lifecycle,
+            guardian,
+            output,
+            runtime,
+            claim,
+        } = self;
+        let outside = Lifecycle::occupy_thread(Some(Arc::clone(&lifecycle)));
+        let code = runtime.block_on(story(&lifecycle, main, lame_duck));
+        // Waits for blocking threads and for the destructors of tasks; the guardian bounds it.
+        drop(runtime);
+        Lifecycle::occupy_thread(outside);
+
+        lifecycle.tell(Message::Happened(Event::Finished));
+        if let Some(line) = report::stopped(&lifecycle) {
+            output.say(line);
+        }
+        output.flush(None);
+        match afterwards {
+            Afterwards::ProcessEnds => std::mem::forget(claim),
+            Afterwards::CallerGoesOn => {
+                lifecycle.tell(Message::Dismissed);
+                // It only reads its inbox now, so it ends at once; it never panics.
+                let _ = guardian.join();
+            }
+        }
+        code
+    }
+}
+
+fn listen(signals: &[Signal]) -> Result<Listening, StartError> {
+    Listening::new(signals.iter().copied()).map_err(StartError::Signals)
+}
+
+fn build_runtime(config: &Config, lifecycle: &Arc<Lifecycle>) -> io::Result<Runtime> {
+    let mut builder = match config.flavor {
+        Flavor::MultiThread => Builder::new_multi_thread(),
+        Flavor::CurrentThread => Builder::new_current_thread(),
+    };
+    if let Some(threads) = config.worker_threads {
+        builder.worker_threads(threads.max(1));
+    }
+    let lifecycle = Arc::clone(lifecycle);
+    builder
+        .enable_all()
+        .on_thread_start(move || {
+            Lifecycle::occupy_thread(Some(Arc::clone(&lifecycle)));
+        })
+        .build()
+}
+
+fn lame_duck(config: &Config) -> Duration {
+    config.lame_duck.unwrap_or_else(|| {
+        // Endpoints are removed there at the same time as the signal is sent, not before it.
+        match std::env::var_os("KUBERNETES_SERVICE_HOST") {
+            Some(_) => Duration::from_secs(5),
+            None => Duration::ZERO,
+        }
+    })
+}
+
+/// From the first poll of `main` to the last hook.
+async fn story<F, T, M>(lifecycle: &Arc<Lifecycle>, main: F, lame_duck: Duration) -> ExitCode
+where
+    F: Future<Output = T>,
+    T: IntoServer<M>,
+{
+    let servers_gone = Notify::new();
+    let serving = async {
+        let cut = async {
+            lifecycle.reached(Phase::Stopping).await;
+            None
+        };
+        let failure = serve(lifecycle, main).or(cut).await;
+        lifecycle.tell(Message::Trigger(match failure {
+            Some(_) => Reason::Failed,
+            None => Reason::Finished,
+        }));
+        servers_gone.notify_one();
+        failure
+    };
+    let announcing = announce(lifecycle, lame_duck, &servers_gone);
+    let announcing = announcing.or(lifecycle.reached(Phase::Stopping));
+    let (failure, ()) = zip(serving, announcing).await;
+
+    lifecycle
+        .tasks
+        .empty()
+        .or(lifecycle.reached(Phase::Stopping))
+        .await;
+    lifecycle.tell(Message::Happened(Event::Drained));
+    lifecycle.reached(Phase::Stopping).await;
+
+    let deadline = lifecycle.trigger().map(|trigger| trigger.budget.deadline());
+    // Those before the drain are left over where a start-up was cancelled.
+    lifecycle.hooks.run_before_drain(deadline).await;
+    lifecycle.hooks.run_at_end(deadline).await;
+
+    match failure {
+        _ if lifecycle.is_cut() => DEADLINE_CODE.into(),
+        Some(code) => code,
+        None => ExitCode::SUCCESS,
+    }
+}
+
+/// Runs `main` and its servers to their end; returns the first failure.
+async fn serve<F, T, M>(lifecycle: &Arc<Lifecycle>, main: F) -> Option<ExitCode>
+where
+    F: Future<Output = T>,
+    T: IntoServer<M>,
+{
+    let Ok(returned) = AssertUnwindSafe(main).catch_unwind().await else {
+        return Some(PANIC_CODE.into());
+    };
+    let mut servers = Servers::default();
+    returned.hand_over(&mut servers);
+    let mut failure = servers.failure;
+    let mut running = start(lifecycle, servers);
+    while let Some(ended) = running.join_next().await {
+        lifecycle.count_servers(|servers| servers.running -= 1);
+        let code = ended.unwrap_or_else(|_| PANIC_CODE.into());
+        let is_failure = code != ExitCode::SUCCESS;
+        if is_failure {
+            failure.get_or_insert(code);
+        }
+        // The others drain.
+        lifecycle.tell(Message::Trigger(if is_failure {
+            Reason::Failed
+        } else {
+            Reason::Finished
+        }));
+    }
+    failure
+}
+
+/// Spawns the servers, and tells of readiness when each has been polled and none has failed.
+fn start(lifecycle: &Arc<Lifecycle>, servers: Servers) -> JoinSet<ExitCode> {
+    let count = servers.futures.len();
+    lifecycle.count_servers(|servers| servers.running = count);
+    let unready = Arc::new(AtomicUsize::new(count));
+    let mut running = JoinSet::new();
+    for mut server in servers.futures {
+        let lifecycle = Arc::clone(lifecycle);
+        let unready = Arc::clone(&unready);
+        let is_polled = Cell::new(false);
+        running.spawn(poll_fn(move |cx| {
+            let polled = Pin::new(&mut server).poll(cx);
+            let is_well = !matches!(polled, Poll::Ready(code) if code != ExitCode::SUCCESS);
+            if is_well && !is_polled.replace(true) && unready.fetch_sub(1, Ordering::AcqRel) == 1 {
+                lifecycle.tell(Message::Happened(Event::Ready));
+            }
+            polled
+        }));
+    }
+    running
+}
+
+/// From the trigger to the begin of the drain: the hooks before it, and the lame duck's time.
+async fn announce(lifecycle: &Lifecycle, lame_duck: Duration, servers_gone: &Notify) {
+    lifecycle.reached(Phase::LameDuck).await;
+    let Some(trigger) = lifecycle.trigger() else {
+        return;
+    };
+    if lifecycle.phase() < Phase::Stopping {
+        let end = trigger.budget.lame_duck_end(lame_duck);
+        lifecycle
+            .hooks
+            .run_before_drain(Some(trigger.budget.cut_off()))
+            .await;
+        tokio::time::sleep_until(end.into())
+            .or(servers_gone.notified())
+            .await;
+    }
+    lifecycle.tell(Message::Happened(Event::LameDuckOver));
+}
+
+/// The thread that reads signals, owns the phase and keeps the deadline.
+struct Guardian {
+    lifecycle: Arc<Lifecycle>,
+    output: Output,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    shutdown_signals: Listening,
+    /// Apart from the others, so that a flood of them cannot crowd out a shutdown signal.
+    restart_signals: Listening,
+    timeout: Duration,
+    interrupts: u32,
+    /// When the last line on what is waited for was told.
+    reported: Option<Instant>,
+}
+
+/// What the guardian wakes up for.
+enum Input {
+    Due,
+    Message(Message),
+    Shutdown(Signal),
+    Restart(Signal),
+}
+
+impl Guardian {
+    async fn watch(mut self) {
+        loop {
+            match self.next_input().await {
+                Input::Due => self.on_due(Instant::now()),
+                Input::Message(Message::Trigger(reason)) => self.trigger(reason),
+                Input::Message(Message::Happened(event)) => self.step(event),
+                Input::Message(Message::Dismissed) => return,
+                Input::Shutdown(signal) => self.on_signal(signal),
+                Input::Restart(signal) => self.on_restart(signal),
+            }
+        }
+    }
+
+    /// Waits for whatever comes first. The clock goes first: no flood may hold up the deadline.
+    async fn next_input(&mut self) -> Input {
+        let due = self.next_due();
+        let due = async {
+            match due {
+                Some(due) => async_io::Timer::at(due).await,
+                None => pending().await,
+            };
+            Input::Due
+        };
+        let message = async {
+            match self.inbox.recv().await {
+                Some(message) => Input::Message(message),
+                // The lifecycle in `self` holds a sender.
+                None => pending().await,
+            }
+        };
+        let shutdown = async { Input::Shutdown(self.shutdown_signals.next().await) };
+        let restart = async { Input::Restart(self.restart_signals.next().await) };
+        due.or(message).or(shutdown).or(restart).await
+    }
+
+    /// Returns when there is something to do next without being told.
+    fn next_due(&self) -> Option<Instant> {
+        let budget = self.lifecycle.trigger()?.budget;
+        let mut due = budget.deadline().min(budget.next_progress(self.reported?));
+        if self.has_cut_off_ahead() {
+            due = due.min(budget.cut_off());
+        }
+        Some(due)
+    }
+
+    fn has_cut_off_ahead(&self) -> bool {
+        self.lifecycle.phase() < Phase::Stopping && self.lifecycle.hooks.has_last_words()
+    }
+
+    fn on_due(&mut self, now: Instant) {
+        let Some(trigger) = self.lifecycle.trigger() else {
+            return;
+        };
+        if now >= trigger.budget.deadline() {
+            self.force(DEADLINE_CODE, report::deadline(&self.lifecycle, trigger));
+        }
+        if now >= trigger.budget.cut_off() && self.has_cut_off_ahead() {
+            self.lifecycle.set_cut();
+            self.output.say(report::cut_off(&self.lifecycle, trigger));
+            self.step(Event::CutOff);
+        } else if self
+            .reported
+            .is_some_and(|last| now >= trigger.budget.next_progress(last))
+        {
+            self.reported = Some(now);
+            self.output.say(report::waiting(&self.lifecycle, trigger));
+        }
+    }
+
+    fn on_signal(&mut self, signal: Signal) {
+        self.interrupts += u32::from(signal == Signal::Int);
+        if self.interrupts >= 2 {
+            self.force(INTERRUPT_CODE, report::interrupted(&self.lifecycle));
+        }
+        if let Some(trigger) = self.lifecycle.trigger() {
+            self.output.say(report::repeated(signal, trigger));
+        }
+        self.trigger(Reason::Signal(signal));
+    }
+
+    fn on_restart(&mut self, signal: Signal) {
+        self.output.say(report::no_restart(signal));
+    }
+
+    fn trigger(&mut self, reason: Reason) {
+        if !self.lifecycle.set_trigger(reason, self.timeout) {
+            return;
+        }
+        self.reported = Some(Instant::now());
+        let is_request = matches!(reason, Reason::Signal(_) | Reason::Call);
+        let is_starting = self.lifecycle.phase() == Phase::Starting;
+        if is_request && is_starting && !self.lifecycle.is_awaited() {
+            self.output.say(report::cancelled(reason));
+            self.step(Event::Cancel);
+        } else {
+            if let Some(line) = report::draining(&self.lifecycle, reason) {
+                self.output.say(line);
+            }
+            self.step(Event::Trigger);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        self.lifecycle.step(event);
+    }
+
+    /// Ends the process from here, because the main thread cannot or is not to be waited for.
+    fn force(&mut self, code: u8, lines: report::Line) -> ! {
+        self.lifecycle.step(Event::Forced);
+        self.output.say(lines);
+        self.output.flush(Some(REPORT_LIMIT));
+        sys::exit_now(code.into())
+    }
+}

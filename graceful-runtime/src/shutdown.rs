@@ -1,0 +1,191 @@
+//! Learning of the shutdown, and asking for it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::lifecycle::{Lifecycle, Message};
+use crate::phase::Phase;
+use crate::signal::Signal;
+
+/// Why a shutdown was triggered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A signal of the list came.
+    Signal(Signal),
+    /// [`stop`] was called.
+    Call,
+    /// The servers ended by themselves.
+    Finished,
+    /// `main` or a server failed or panicked.
+    Failed,
+    /// A successor serves.
+    HandedOver,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => signal.fmt(f),
+            Self::Call => f.write_str("stop requested"),
+            Self::Finished => f.write_str("server finished"),
+            Self::Failed => f.write_str("server failed"),
+            Self::HandedOver => f.write_str("handed over"),
+        }
+    }
+}
+
+/// A future that resolves when the drain begins; see [`shutdown`].
+///
+/// Clone it into every task that has to know.
+///
+/// # Cancel safety
+///
+/// A drop loses nothing.
+pub struct Shutdown {
+    lifecycle: Arc<Lifecycle>,
+    // Boxed at the first poll; a handle that is only asked costs no allocation.
+    drain: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+}
+
+/// Returns a handle on the shutdown of the current lifecycle: a future, and a view of the budget.
+///
+/// The future resolves when the drain begins, which is after the lame duck: until then traffic goes
+/// on, so any framework's `with_graceful_shutdown` takes it as it is. A WebSocket or a stream of
+/// events ends itself by it. With this call `main` declares that it ends by itself: from then on a
+/// signal does not drop a `main` that has not returned.
+///
+/// Outside a lifecycle, as in a unit test of a handler, it never resolves.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
+/// use std::time::Duration;
+///
+/// let mut ticks = tokio::time::interval(Duration::from_secs(60));
+/// let mut shutdown = graceful::shutdown();
+/// # let mut ticked = 0;
+/// loop {
+///     tokio::select! {
+///         _ = ticks.tick() => { /* one unit of work */
+/// #           ticked += 1; if ticked > 2 { break; }
+///         }
+///         () = &mut shutdown => break,
+///     }
+/// }
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use]
+pub fn shutdown() -> Shutdown {
+    let lifecycle = Lifecycle::current_or_detached();
+    lifecycle.set_awaited();
+    Shutdown::new(lifecycle)
+}
+
+/// Triggers the shutdown of the current lifecycle: the same path as a signal.
+///
+/// Returns at once. A shutdown that is under way goes on unchanged.
+///
+/// # Panics
+///
+/// Panics outside a lifecycle: on a thread that does not belong to its runtime. There, keep a
+/// [`Shutdown`] and call [`Shutdown::stop`].
+///
+/// ```
+/// use graceful::Config;
+///
+/// let code = Config::new().signals([]).run(async {
+///     graceful::stop();
+///     graceful::shutdown().await;
+/// });
+/// assert_eq!(code, std::process::ExitCode::SUCCESS);
+/// ```
+#[track_caller]
+pub fn stop() {
+    let Some(lifecycle) = Lifecycle::current() else {
+        panic!(
+            "`graceful::stop()` was called on a thread outside `#[graceful::main]`; keep a \
+             `graceful::shutdown()` and call `.stop()` on it"
+        );
+    };
+    lifecycle.tell(Message::Trigger(Reason::Call));
+}
+
+impl Shutdown {
+    pub(crate) fn new(lifecycle: Arc<Lifecycle>) -> Self {
+        Self {
+            lifecycle,
+            drain: None,
+        }
+    }
+
+    /// Triggers the shutdown, as [`stop`](fn@stop), from any thread.
+    ///
+    /// ```
+    /// graceful::shutdown().stop();
+    /// ```
+    pub fn stop(&self) {
+        self.lifecycle.tell(Message::Trigger(Reason::Call));
+    }
+
+    /// Tells whether a shutdown was triggered: readiness is off from then on.
+    ///
+    /// ```
+    /// assert!(!graceful::shutdown().is_triggered());
+    /// ```
+    #[must_use]
+    pub fn is_triggered(&self) -> bool {
+        self.lifecycle.phase().is_triggered()
+    }
+
+    /// Returns what is left of the budget, or `None` before the trigger.
+    ///
+    /// ```
+    /// assert_eq!(graceful::shutdown().remaining(), None);
+    /// ```
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        let trigger = self.lifecycle.trigger()?;
+        Some(trigger.budget.remaining(Instant::now()))
+    }
+
+    /// Returns why the shutdown was triggered, or `None` before that.
+    ///
+    /// ```
+    /// assert_eq!(graceful::shutdown().reason(), None);
+    /// ```
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        self.lifecycle.trigger().map(|trigger| trigger.reason)
+    }
+}
+
+impl Future for Shutdown {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let drain = this.drain.get_or_insert_with(|| {
+            let lifecycle = Arc::clone(&this.lifecycle);
+            Box::pin(async move { lifecycle.reached(Phase::Draining).await })
+        });
+        drain.as_mut().poll(cx)
+    }
+}
+
+impl Clone for Shutdown {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.lifecycle))
+    }
+}
+
+impl fmt::Debug for Shutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shutdown")
+            .field("phase", &self.lifecycle.phase())
+            .finish_non_exhaustive()
+    }
+}

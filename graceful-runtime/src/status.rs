@@ -1,0 +1,90 @@
+//! How the process is doing, for health checks and admin pages.
+
+use std::fmt;
+
+use crate::lifecycle::Lifecycle;
+use crate::phase::Phase;
+
+/// How the current lifecycle is doing, at one moment; see [`status`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The phase of the process.
+    pub phase: Phase,
+    /// Requests in flight: accepted, and their response not completely sent.
+    pub requests: usize,
+    /// Connections of [`serve`](crate::serve), whatever they are doing.
+    pub connections: usize,
+    /// Tracked tasks that run.
+    pub tasks: usize,
+}
+
+/// Returns how the current lifecycle is doing.
+///
+/// A readiness check answers 200 where [`Status::is_ready`], else 503. Outside a lifecycle the phase
+/// is [`Phase::Starting`] and nothing runs.
+///
+/// ```
+/// let status = graceful::status();
+/// assert!(!status.is_ready());
+/// ```
+#[must_use]
+pub fn status() -> Status {
+    let lifecycle = Lifecycle::current_or_detached();
+    let connections = lifecycle.connections();
+    Status {
+        phase: lifecycle.phase(),
+        requests: connections
+            .iter()
+            .map(|connection| connection.request_count())
+            .sum(),
+        connections: connections.len(),
+        tasks: lifecycle.tasks.len(),
+    }
+}
+
+/// Tells of readiness from a `main` that serves in its own body.
+///
+/// A `main` that returns its servers need not call it: they are ready when they accept. Later calls
+/// mean nothing.
+///
+/// ```
+/// use graceful::Config;
+///
+/// Config::new().signals([]).run(async {
+///     graceful::ready();
+/// });
+/// ```
+pub fn ready() {
+    use crate::lifecycle::Message;
+    use crate::phase::Event;
+
+    Lifecycle::current_or_detached().tell(Message::Happened(Event::Ready));
+}
+
+impl Status {
+    /// Tells whether new traffic is welcome: from the moment the servers accept to the trigger.
+    ///
+    /// ```
+    /// assert!(!graceful::status().is_ready());
+    /// ```
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready | Phase::HandingOver)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            phase,
+            requests,
+            connections,
+            tasks,
+        } = self;
+        write!(
+            f,
+            "{phase:?}: {requests} requests, {connections} connections, {tasks} tasks"
+        )
+    }
+}
