@@ -1,0 +1,459 @@
+//! Listening: addresses, sockets, and how a listener ends without losing what it holds.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::serve::{Peer, Stream};
+use crate::sys;
+
+/// How many connections the kernel queues: Linux' own limit (`net.core.somaxconn`) since 5.4.
+const BACKLOG: i32 = 4096;
+
+/// Where to listen; made from `"host:port"`, `"unix:/path"`, a [`SocketAddr`] or a host with a port.
+///
+/// ```
+/// use graceful::Address;
+///
+/// let all: Address = "[::]:3000".into();
+/// let socket: Address = "unix:/run/app.sock".into();
+/// let pair: Address = ("localhost", 3000).into();
+/// assert_eq!(pair.to_string(), "localhost:3000");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Address(Kind);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Socket(SocketAddr),
+    Name(String),
+    Path(PathBuf),
+}
+
+/// A socket that accepts connections.
+///
+/// Made by [`bind`], or from a listener of the standard library or of tokio. It closes itself, but a
+/// drop loses what its queue holds: only [`serve`](crate::serve) empties it first.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Bound,
+    /// What other processes hold, too, must not be sealed or unlinked by this one.
+    is_shared: bool,
+}
+
+#[derive(Debug)]
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener, Option<Path_>),
+}
+
+/// The path of a UNIX listener, with the file that it meant when it was bound.
+#[derive(Debug)]
+struct Path_ {
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+/// Binds a listener to `address`.
+///
+/// A name is looked up, and the first of its addresses that can be bound is. TCP sockets get
+/// `SO_REUSEADDR` and a backlog of 4096; what they accept gets `TCP_NODELAY`. A UNIX socket whose
+/// process is gone is replaced.
+///
+/// # Errors
+///
+/// Names the address and what to do: it is in use, needs a privilege, does not exist on this machine,
+/// or cannot be read as an address. The [kind](io::Error::kind) is the operating system's.
+///
+/// # Cancel safety
+///
+/// A drop binds nothing.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let listener = graceful::bind("127.0.0.1:0").await?;
+/// assert_ne!(listener.local_addr()?.port(), 0);
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub async fn bind(address: impl Into<Address>) -> io::Result<Listener> {
+    let address = address.into();
+    let bound = match &address.0 {
+        Kind::Socket(socket) => bind_tcp(*socket),
+        Kind::Name(name) => bind_name(name).await,
+        Kind::Path(path) => bind_unix(path).await,
+    };
+    let socket = bound.map_err(|source| BindError { address, source })?;
+    Ok(Listener {
+        socket,
+        is_shared: false,
+    })
+}
+
+async fn bind_name(name: &str) -> io::Result<Bound> {
+    if name
+        .rsplit_once(':')
+        .is_none_or(|(_, port)| port.parse::<u16>().is_err())
+    {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not an address",
+        ));
+    }
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host(name).await? {
+        match bind_tcp(address) {
+            Ok(bound) => return Ok(bound),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<Bound> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into()).map(Bound::Tcp)
+}
+
+async fn bind_unix(path: &Path) -> io::Result<Bound> {
+    let listen = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&socket2::SockAddr::unix(path)?)?;
+        socket.listen(BACKLOG)?;
+        UnixListener::from_std(socket.into())
+    };
+    let listener = match listen() {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path).await => {
+            std::fs::remove_file(path)?;
+            listen()?
+        }
+        other => other?,
+    };
+    Ok(Bound::Unix(listener, Path_::of(path)))
+}
+
+/// Tells whether `path` is a socket that no process listens on.
+async fn is_abandoned(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    let connected = tokio::net::UnixStream::connect(path).await;
+    is_socket && connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+impl Listener {
+    /// Returns the address that a TCP listener is bound to, with the real port where 0 was asked for.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for a UNIX listener, which has a path.
+    ///
+    /// ```no_run
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = graceful::bind("127.0.0.1:0").await?;
+    /// println!("http://{}", listener.local_addr()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.socket {
+            Bound::Tcp(listener) => listener.local_addr(),
+            Bound::Unix(..) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a UNIX listener has a path, not a socket address",
+            )),
+        }
+    }
+
+    /// Polls for the next connection.
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
+        match &self.socket {
+            Bound::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, peer)| {
+                // Fails only where the peer has gone already.
+                let _ = stream.set_nodelay(true);
+                (Stream::Tcp(stream), Peer::Tcp(peer))
+            }),
+            Bound::Unix(listener, _) => listener
+                .poll_accept(cx)
+                .map_ok(|(stream, _)| (Stream::Unix(stream), Peer::Unix)),
+        }
+    }
+
+    /// Accepts a connection that the kernel holds at this moment, whatever the runtime has heard.
+    pub(crate) fn accept_now(&self) -> io::Result<Option<(Stream, Peer)>> {
+        let socket = match SockRef::from(self).accept() {
+            Ok((socket, _)) => socket,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        socket.set_nonblocking(true)?;
+        match &self.socket {
+            Bound::Tcp(_) => {
+                let stream = tokio::net::TcpStream::from_std(socket.into())?;
+                let _ = stream.set_nodelay(true);
+                let peer = stream.peer_addr()?;
+                Ok(Some((Stream::Tcp(stream), Peer::Tcp(peer))))
+            }
+            Bound::Unix(..) => {
+                let stream = tokio::net::UnixStream::from_std(socket.into())?;
+                Ok(Some((Stream::Unix(stream), Peer::Unix)))
+            }
+        }
+    }
+
+    /// Turns new connects away, so that the accept queue can be emptied for good.
+    ///
+    /// TCP: the kernel refuses them from now on, or, where it cannot be told to, they go on coming and
+    /// the result is `false`. UNIX: the path is removed, unless it means another's socket by now.
+    pub(crate) fn seal(&self) -> bool {
+        if self.is_shared {
+            return false;
+        }
+        match &self.socket {
+            Bound::Tcp(listener) => {
+                // Connections that have not sent anything would stay invisible, and be lost.
+                let _ = sys::accept_at_once(listener.as_fd());
+                sys::refuse_connects(listener.as_fd()).is_ok()
+            }
+            Bound::Unix(_, path) => {
+                if let Some(path) = path {
+                    path.unlink();
+                }
+                true
+            }
+        }
+    }
+
+    /// Tells whether other processes accept from the same socket.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+}
+
+impl Path_ {
+    fn of(path: &Path) -> Option<Self> {
+        // An abstract address has no file.
+        let file = file_at(path)?;
+        Some(Self {
+            path: std::path::absolute(path).ok()?,
+            file,
+        })
+    }
+
+    fn unlink(&self) {
+        if file_at(&self.path) == Some(self.file) {
+            // Whoever removed it in between has done our work.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+
+    std::fs::symlink_metadata(path)
+        .ok()
+        .map(|file| (file.dev(), file.ino()))
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let (Bound::Unix(_, Some(path)), false) = (&self.socket, self.is_shared) {
+            path.unlink();
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Bound::Tcp(listener) => listener.as_fd(),
+            Bound::Unix(listener, _) => listener.as_fd(),
+        }
+    }
+}
+
+/// The address as a person would type it: `http://127.0.0.1:3000` or `unix:/run/app.sock`.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.socket {
+            Bound::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => write!(f, "http://{address}"),
+                Err(_) => f.write_str("a TCP socket"),
+            },
+            Bound::Unix(_, Some(path)) => write!(f, "unix:{}", path.path.display()),
+            Bound::Unix(_, None) => f.write_str("a UNIX socket"),
+        }
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self {
+            socket: Bound::Tcp(listener),
+            is_shared: false,
+        }
+    }
+}
+
+impl From<UnixListener> for Listener {
+    /// The path is removed at the end, as for a listener of [`bind`].
+    fn from(listener: UnixListener) -> Self {
+        let address = listener.local_addr().ok();
+        let path = address
+            .as_ref()
+            .and_then(|address| address.as_pathname())
+            .and_then(Path_::of);
+        Self {
+            socket: Bound::Unix(listener, path),
+            is_shared: false,
+        }
+    }
+}
+
+impl TryFrom<std::net::TcpListener> for Listener {
+    type Error = io::Error;
+
+    /// Makes the listener non-blocking; fails outside a tokio runtime's reach.
+    fn try_from(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Self::from)
+    }
+}
+
+impl TryFrom<std::os::unix::net::UnixListener> for Listener {
+    type Error = io::Error;
+
+    fn try_from(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener).map(Self::from)
+    }
+}
+
+impl From<&str> for Address {
+    fn from(text: &str) -> Self {
+        Self(match (text.strip_prefix("unix:"), text.parse()) {
+            (Some(path), _) => Kind::Path(path.into()),
+            (None, Ok(socket)) => Kind::Socket(socket),
+            (None, Err(_)) => Kind::Name(text.into()),
+        })
+    }
+}
+
+impl From<String> for Address {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<&String> for Address {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl<T: Into<SocketAddr> + IsAddress> From<T> for Address {
+    fn from(address: T) -> Self {
+        Self(Kind::Socket(address.into()))
+    }
+}
+
+impl From<(&str, u16)> for Address {
+    fn from((host, port): (&str, u16)) -> Self {
+        format!("{host}:{port}").as_str().into()
+    }
+}
+
+/// What may be turned into an [`Address`] by way of a [`SocketAddr`]; keeps strings apart.
+pub trait IsAddress {}
+
+impl IsAddress for SocketAddr {}
+impl IsAddress for std::net::SocketAddrV4 {}
+impl IsAddress for std::net::SocketAddrV6 {}
+impl IsAddress for (IpAddr, u16) {}
+impl IsAddress for (std::net::Ipv4Addr, u16) {}
+impl IsAddress for (std::net::Ipv6Addr, u16) {}
+impl IsAddress for ([u8; 4], u16) {}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Socket(address) => address.fmt(f),
+            Kind::Name(name) => name.fmt(f),
+            Kind::Path(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What went wrong on which address, and what to do.
+struct BindError {
+    address: Address,
+    source: io::Error,
+}
+
+impl BindError {
+    fn remedy(&self) -> &'static str {
+        let is_path = matches!(self.address.0, Kind::Path(_));
+        match self.source.kind() {
+            io::ErrorKind::AddrInUse if is_path => {
+                "another process listens there, or the path is no socket; stop it or choose another path"
+            }
+            io::ErrorKind::AddrInUse => {
+                "another process listens there; stop it (`ss -ltnp` names it) or choose another port"
+            }
+            io::ErrorKind::PermissionDenied if is_path => "check who may write to the directory",
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher port or grant it"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "no interface of this machine has that address; `0.0.0.0` and `[::]` mean all of them"
+            }
+            io::ErrorKind::InvalidInput => {
+                "write `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000` or `unix:/path`"
+            }
+            io::ErrorKind::NotFound if is_path => "create the directory first",
+            _ => "check the address",
+        }
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, source } = self;
+        write!(
+            f,
+            "failed to listen on {address}: {source}; {}",
+            self.remedy()
+        )
+    }
+}
+
+// `main` prints the `Debug` form, and there it is read by a person.
+impl fmt::Debug for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for BindError {}
+
+impl From<BindError> for io::Error {
+    fn from(error: BindError) -> Self {
+        Self::new(error.source.kind(), error)
+    }
+}

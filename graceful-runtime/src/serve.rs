@@ -1,0 +1,345 @@
+//! The HTTP server: a listener and a service, drained without losing a request.
+
+mod close;
+mod connection;
+mod http;
+mod service;
+mod stream;
+
+use std::fmt;
+use std::future::{IntoFuture, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::lifecycle::Lifecycle;
+use crate::listener::Listener;
+use crate::phase::Phase;
+use crate::registry::Member;
+use crate::report::{self, Line};
+
+use self::connection::Mood;
+pub(crate) use self::connection::{Connection, Shared};
+pub(crate) use self::service::HttpService;
+pub use self::service::IntoService;
+pub(crate) use self::stream::{Peer, Stream};
+
+/// How long a listener that was busy is kept after its seal, so that handshakes under way can finish.
+const HANDSHAKES: Duration = Duration::from_millis(5);
+/// How recently a connection must have come for a listener to count as busy.
+const BUSY: Duration = Duration::from_secs(1);
+/// How long connections that cannot be refused are accepted in a drain.
+const UNSEALED_LIMIT: Duration = Duration::from_millis(100);
+/// How long to wait where the process has run out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How often at most a failing accept is told of.
+const ACCEPT_SILENCE: Duration = Duration::from_secs(10);
+
+/// A server to be returned from `main` or awaited; see [`serve`].
+#[must_use = "a server does nothing until it is returned from `main` or awaited"]
+pub struct Serve<S> {
+    listener: Listener,
+    service: S,
+    max_connections: usize,
+    header_timeout: Duration,
+    drains_last: bool,
+}
+
+/// Serves HTTP/1 and HTTP/2 (in clear text by prior knowledge) on `listener`.
+///
+/// `service` is a hyper service, a tower service such as axum's `Router`, or a `service_fn`. The
+/// server runs when it is awaited or returned from `main`, and ends with its drain, or with an error
+/// of the listener.
+///
+/// At the shutdown every request that the kernel has accepted is answered: in flight, in the socket of
+/// an idle connection, on a connection that was silent so far, in the accept queue. Connections are
+/// closed so that the last response arrives. Upgraded connections, such as WebSockets, are waited for
+/// and learn of the shutdown by [`shutdown`](crate::shutdown).
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// use std::convert::Infallible;
+/// use http_body_util::Full;
+/// use hyper::body::{Bytes, Incoming};
+/// use hyper::service::service_fn;
+/// use hyper::{Request, Response};
+///
+/// let app = service_fn(|_: Request<Incoming>| async {
+///     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
+/// });
+/// let listener = graceful::bind("127.0.0.1:3000").await?;
+/// graceful::serve(listener, app).await
+/// # }
+/// ```
+pub fn serve<S, M>(listener: Listener, service: S) -> Serve<S::Service>
+where
+    S: IntoService<M>,
+{
+    Serve {
+        listener,
+        service: service.into_service(),
+        max_connections: Semaphore::MAX_PERMITS,
+        header_timeout: Duration::from_secs(30),
+        drains_last: false,
+    }
+}
+
+impl<S> Serve<S> {
+    /// Limits how many connections are open at the same time (no limit).
+    ///
+    /// Further ones wait in the accept queue, also during the drain; they are not refused.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `count` is 0: such a server could serve nobody.
+    ///
+    /// ```no_run
+    /// # use graceful::doc::app;
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = graceful::bind("127.0.0.1:3000").await?;
+    /// graceful::serve(listener, app()).max_connections(10_000).await
+    /// # }
+    /// ```
+    pub fn max_connections(mut self, count: usize) -> Self {
+        assert!(count > 0, "`max_connections(0)` would serve nobody");
+        self.max_connections = count.min(Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Limits how long a request head, or the silence of a new connection, may take (30 s).
+    ///
+    /// Then the answer is 408, or a close where nothing has come. In a drain the limit for the rest of
+    /// a head is 1 s, or this where it is shorter.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use graceful::doc::app;
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = graceful::bind("127.0.0.1:3000").await?;
+    /// graceful::serve(listener, app()).header_timeout(Duration::from_secs(10)).await
+    /// # }
+    /// ```
+    pub fn header_timeout(mut self, timeout: Duration) -> Self {
+        self.header_timeout = timeout;
+        self
+    }
+
+    /// Keeps this server up until the others have drained, as an admin or health server should.
+    ///
+    /// ```no_run
+    /// # use graceful::doc::app;
+    /// #[graceful::main]
+    /// async fn main() -> std::io::Result<(impl graceful::Server, impl graceful::Server)> {
+    ///     let public = graceful::bind("0.0.0.0:3000").await?;
+    ///     let health = graceful::bind("127.0.0.1:3001").await?;
+    ///     Ok((graceful::serve(public, app()), graceful::serve(health, app()).drain_last()))
+    /// }
+    /// ```
+    pub fn drain_last(mut self) -> Self {
+        self.drains_last = true;
+        self
+    }
+}
+
+impl<S> fmt::Debug for Serve<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve")
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: HttpService> IntoFuture for Serve<S> {
+    type Output = io::Result<()>;
+    type IntoFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { Running::start(self).run().await })
+    }
+}
+
+/// A server that runs.
+struct Running<S> {
+    listener: Listener,
+    service: S,
+    lifecycle: Arc<Lifecycle>,
+    /// The server as the report knows it, with its connections.
+    shared: Member<Shared>,
+    /// One permit for each connection that may still be opened.
+    room: Arc<Semaphore>,
+    drains_last: bool,
+    accepted: Option<Instant>,
+    complained: Option<Instant>,
+}
+
+impl<S: HttpService> Running<S> {
+    fn start(serve: Serve<S>) -> Self {
+        let lifecycle = Lifecycle::current_or_detached();
+        lifecycle.set_awaited();
+        if serve.drains_last {
+            lifecycle.count_servers(|servers| servers.last += 1);
+        }
+        let shared = Shared::new(Arc::clone(&lifecycle), serve.header_timeout);
+        report::listening(&serve.listener).emit();
+        Self {
+            listener: serve.listener,
+            service: serve.service,
+            shared: lifecycle.serving.enter(shared),
+            lifecycle,
+            room: Arc::new(Semaphore::new(serve.max_connections)),
+            drains_last: serve.drains_last,
+            accepted: None,
+            complained: None,
+        }
+    }
+
+    async fn run(mut self) -> io::Result<()> {
+        let lifecycle = Arc::clone(&self.lifecycle);
+        let shared = Arc::clone(&self.shared);
+        let drains_last = self.drains_last;
+        self.accept_until(wait_for_drain(&lifecycle, &shared, drains_last))
+            .await;
+        self.drain().or(cut_short(&lifecycle, &shared)).await;
+        Ok(())
+    }
+
+    /// Accepts connections until `end`.
+    async fn accept_until(&mut self, end: impl Future<Output = ()>) {
+        let accepting = async {
+            loop {
+                self.accept().await;
+            }
+        };
+        end.or(accepting).await;
+    }
+
+    /// Ends the listener and then the last connection.
+    async fn drain(&mut self) {
+        self.shared.set_mood(Mood::Draining);
+        if self.listener.is_shared() {
+            return self.shared.connections.empty().await;
+        }
+        let is_sealed = self.listener.seal();
+        let sealed = Instant::now();
+        let was_busy = self
+            .accepted
+            .is_some_and(|accepted| accepted + BUSY > sealed);
+        let handshakes = if was_busy {
+            sealed + HANDSHAKES
+        } else {
+            sealed
+        };
+        loop {
+            let connections = Arc::clone(&self.shared.connections);
+            self.accept_until(async {
+                connections.empty().await;
+                sleep_until(handshakes).await;
+            })
+            .await;
+            let is_endless = !is_sealed && sealed.elapsed() > UNSEALED_LIMIT;
+            if is_endless || !self.accept_queued() {
+                break;
+            }
+        }
+        self.shared.connections.empty().await;
+    }
+
+    /// Waits for room and a connection, and spawns the task that serves it.
+    async fn accept(&mut self) {
+        // Never closed, so there is always a permit to come.
+        let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else {
+            return;
+        };
+        match poll_fn(|cx| self.listener.poll_accept(cx)).await {
+            Ok((stream, peer)) => self.spawn(stream, peer, permit),
+            Err(error) => self.accept_failed(&error).await,
+        }
+    }
+
+    /// Accepts what the kernel holds at this moment; tells whether there may be more.
+    fn accept_queued(&mut self) -> bool {
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
+            return true;
+        };
+        match self.listener.accept_now() {
+            Ok(Some((stream, peer))) => {
+                self.spawn(stream, peer, permit);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => is_of_one_connection(&error) || is_shortage(&error),
+        }
+    }
+
+    fn spawn(&mut self, stream: Stream, peer: Peer, permit: OwnedSemaphorePermit) {
+        self.accepted = Some(Instant::now());
+        let connection = Connection::new(Arc::clone(&self.shared), peer);
+        let connection = self.shared.connections.enter(connection);
+        let service = self.service.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            http::serve(stream, connection, service).await;
+        });
+    }
+
+    async fn accept_failed(&mut self, error: &io::Error) {
+        if is_of_one_connection(error) {
+            return;
+        }
+        let is_time = self
+            .complained
+            .is_none_or(|last| last.elapsed() > ACCEPT_SILENCE);
+        if is_time {
+            self.complained = Some(Instant::now());
+            Line::warn(format!(
+                "failed to accept on {}: {error}; trying again",
+                self.listener
+            ))
+            .emit();
+        }
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Waits until this server has to drain; announces a lame duck on the way.
+async fn wait_for_drain(lifecycle: &Lifecycle, shared: &Shared, drains_last: bool) {
+    if drains_last {
+        lifecycle.reached(Phase::Draining).await;
+        lifecycle.others_drained().await;
+    } else {
+        lifecycle.reached(Phase::LameDuck).await;
+        shared.set_mood(Mood::LameDuck);
+        lifecycle.reached(Phase::Draining).await;
+    }
+}
+
+/// Waits until the connections are given up, and ends them.
+async fn cut_short(lifecycle: &Lifecycle, shared: &Shared) {
+    lifecycle.reached(Phase::Stopping).await;
+    shared.set_mood(Mood::Cut);
+    shared.connections.empty().await;
+}
+
+/// Tells whether only the connection failed that was to be accepted; see "Error handling" in accept(2).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Tells whether descriptors or memory are short, which the end of a connection mends.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
+}

@@ -1,0 +1,114 @@
+//! Closing a connection so that its last response arrives.
+//!
+//! A close while something is unread makes the kernel send a reset, and a reset destroys what the
+//! peer has not read yet (RFC 9112, section 9.6). So the connection is closed half, what still comes
+//! is thrown away, and the rest is closed when nothing can be lost any more.
+
+use std::io;
+use std::time::Duration;
+
+use futures_lite::future::FutureExt;
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::connection::{Connection, Mood};
+use super::stream::Stream;
+use crate::sys;
+
+/// How long a peer may be silent before it is taken for one that neither sends nor closes.
+const SILENCE: Duration = Duration::from_secs(1);
+/// How long a peer may go on sending what nobody wants; nginx' `lingering_time`.
+const TIME: Duration = Duration::from_secs(30);
+/// The same in a drain.
+const TIME_DRAINING: Duration = Duration::from_secs(2);
+/// How many bytes are thrown away at most.
+const BYTES: usize = 64 << 20;
+
+/// Closes a connection that hyper has done with.
+pub(super) async fn close(mut stream: Stream, connection: &Connection) {
+    if is_settled(&stream) && !connection.may_be_sending() {
+        return;
+    }
+    let limit = if connection.is(Mood::Draining) {
+        TIME_DRAINING
+    } else {
+        TIME
+    };
+    let lingering = async {
+        // Fails where the peer has gone, and then the rest ends at once, too.
+        let _ = stream.shutdown().await;
+        // Nothing that was sent over a UNIX socket is destroyed by its close.
+        if let Stream::Tcp(tcp) = &stream {
+            linger(tcp, connection.may_be_sending()).await;
+        }
+    };
+    let _ = timeout(limit, lingering).await;
+}
+
+/// Tells whether nothing is unread and everything that was sent has arrived.
+fn is_settled(stream: &Stream) -> bool {
+    stream.socket().is_none_or(|socket| {
+        sys::unread(socket).is_ok_and(|count| count == 0)
+            && sys::unacknowledged(socket).is_ok_and(|count| count == 0)
+    })
+}
+
+/// Reads and discards until the peer has closed, or has everything and sends nothing.
+async fn linger(tcp: &TcpStream, may_be_sending: bool) {
+    let acknowledged = async {
+        if may_be_sending {
+            std::future::pending::<()>().await;
+        }
+        // The kernel wakes a half-closed socket's writers when the end of the stream is acknowledged.
+        let _ = tcp
+            .async_io(Interest::WRITABLE, || is_acknowledged(tcp))
+            .await;
+        // One more look at what has come meanwhile.
+        let _ = discard_now(tcp);
+    };
+    acknowledged.or(discard(tcp)).await;
+}
+
+fn is_acknowledged(tcp: &TcpStream) -> io::Result<()> {
+    use std::os::fd::AsFd;
+
+    match sys::unacknowledged(tcp.as_fd()) {
+        Ok(1..) => Err(io::ErrorKind::WouldBlock.into()),
+        Ok(0) | Err(_) => Ok(()),
+    }
+}
+
+async fn discard(tcp: &TcpStream) {
+    let mut left = BYTES;
+    while left > 0 {
+        let silence = async {
+            sleep(SILENCE).await;
+            Err(io::ErrorKind::TimedOut.into())
+        };
+        if tcp.readable().or(silence).await.is_err() {
+            return;
+        }
+        match discard_now(tcp) {
+            Ok(count) => left = left.saturating_sub(count),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Reads what is there; an error where the stream has ended in whatever way.
+fn discard_now(tcp: &TcpStream) -> io::Result<usize> {
+    let mut buffer = [0; 16 << 10];
+    let mut count = 0;
+    loop {
+        match tcp.try_read(&mut buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => count += read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(count),
+            Err(error) => return Err(error),
+        }
+        if count > 1 << 20 {
+            return Ok(count);
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! What is known of a connection: by the report, by the drain, and by the pieces that serve it.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use hyper::body::Body;
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Request};
+use slab::Slab;
+use tokio::time::Instant;
+
+use super::stream::{Peer, Stream};
+use crate::lifecycle::Lifecycle;
+use crate::phase::Phase;
+use crate::registry::Registry;
+
+/// What one server and all its connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) connections: Arc<Registry<Connection>>,
+    pub(super) lifecycle: Arc<Lifecycle>,
+    pub(super) header_timeout: Duration,
+    mood: AtomicU8,
+    /// When the drain began.
+    drain: OnceLock<Instant>,
+}
+
+/// How a server feels about connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Mood {
+    /// All are welcome.
+    Open,
+    /// Responses announce the close.
+    LameDuck,
+    /// Each one ends as soon as nothing is lost by it.
+    Draining,
+    /// They are given up.
+    Cut,
+}
+
+impl Shared {
+    pub(super) fn new(lifecycle: Arc<Lifecycle>, header_timeout: Duration) -> Self {
+        Self {
+            connections: Arc::default(),
+            lifecycle,
+            header_timeout,
+            mood: AtomicU8::new(Mood::Open as u8),
+            drain: OnceLock::new(),
+        }
+    }
+
+    /// Changes the mood and lets every connection know.
+    pub(super) fn set_mood(&self, mood: Mood) {
+        if mood == Mood::Draining {
+            self.drain.get_or_init(Instant::now);
+        }
+        // Pairs with the load in `is`: who sees the mood sees when the drain began.
+        self.mood.store(mood as u8, Ordering::Release);
+        for connection in self.connections.members() {
+            connection.wake();
+        }
+    }
+
+    pub(super) fn is(&self, mood: Mood) -> bool {
+        self.mood.load(Ordering::Acquire) >= mood as u8
+    }
+}
+
+/// One connection, from its accept to its close.
+///
+/// The flags are written by the task of the connection alone, but for `in_flight`, which HTTP/2 also
+/// counts down from its streams' tasks. They need no ordering among each other.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(super) shared: Arc<Shared>,
+    peer: Peer,
+    accepted: Instant,
+    in_flight: AtomicU32,
+    /// Ends of HTTP/1 request heads that were read and not yet served: pipelined requests.
+    heads: AtomicU32,
+    /// What is read now may belong to a head: not to a body, nor to HTTP/2.
+    is_between_messages: AtomicBool,
+    /// Something was read since the last request.
+    has_read: AtomicBool,
+    is_write_blocked: AtomicBool,
+    /// The last request came with a body, of which more may be under way.
+    has_body: AtomicBool,
+    is_upgraded: AtomicBool,
+    is_http2: AtomicBool,
+    /// HTTP/2 streams are turned away: the client has had its time to learn of the end.
+    refuses_streams: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    requests: Slab<InFlight>,
+    last_active: Instant,
+    /// The task that serves the connection; it is the same for the whole of its life.
+    task: Option<Waker>,
+    /// The socket, when hyper or the upgraded task has done with it.
+    returned: Option<Stream>,
+    /// The request by which the connection was upgraded.
+    upgraded_by: Option<InFlight>,
+}
+
+/// A request in flight, as the report names it.
+#[derive(Clone, Debug)]
+pub(crate) struct InFlight {
+    pub(crate) started: Instant,
+    method: Method,
+    path: Option<PathAndQuery>,
+}
+
+impl fmt::Display for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The query may hold what must not be in a log.
+        let path = self.path.as_ref().map_or("", PathAndQuery::path);
+        match path.char_indices().nth(100) {
+            Some((end, _)) => write!(f, "{} {}…", self.method, &path[..end]),
+            None => write!(f, "{} {path}", self.method),
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
+        let accepted = Instant::now();
+        Self {
+            shared,
+            peer,
+            accepted,
+            in_flight: AtomicU32::new(0),
+            heads: AtomicU32::new(0),
+            is_between_messages: AtomicBool::new(true),
+            has_read: AtomicBool::new(false),
+            is_write_blocked: AtomicBool::new(false),
+            has_body: AtomicBool::new(false),
+            is_upgraded: AtomicBool::new(false),
+            is_http2: AtomicBool::new(false),
+            refuses_streams: AtomicBool::new(false),
+            state: Mutex::new(State {
+                requests: Slab::new(),
+                last_active: accepted,
+                task: None,
+                returned: None,
+                upgraded_by: None,
+            }),
+        }
+    }
+
+    // For the report.
+
+    pub(crate) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    pub(crate) fn accepted(&self) -> Instant {
+        self.accepted
+    }
+
+    pub(crate) fn requests(&self) -> Vec<InFlight> {
+        self.state()
+            .requests
+            .iter()
+            .map(|(_, request)| request.clone())
+            .collect()
+    }
+
+    pub(crate) fn request_count(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed) as usize
+    }
+
+    pub(crate) fn is_upgraded(&self) -> bool {
+        self.is_upgraded.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn upgraded_by(&self) -> Option<String> {
+        self.state().upgraded_by.as_ref().map(ToString::to_string)
+    }
+
+    // From the socket.
+
+    /// Notes bytes that hyper is about to see.
+    pub(super) fn note_read(&self, bytes: &[u8]) {
+        if self.is_between_messages.load(Ordering::Relaxed) {
+            self.has_read.store(!bytes.is_empty(), Ordering::Relaxed);
+            let heads = self.heads.load(Ordering::Relaxed);
+            self.heads
+                .store(heads + count_heads(bytes), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes whether the socket took what hyper wrote.
+    pub(super) fn note_write(&self, is_blocked: bool) {
+        self.is_write_blocked.store(is_blocked, Ordering::Relaxed);
+    }
+
+    /// Takes the socket back.
+    pub(super) fn give_back(&self, stream: Stream) {
+        self.state().returned = Some(stream);
+        self.wake();
+    }
+
+    // From the service.
+
+    /// Notes that a request begins; it is in flight until the guard is dropped.
+    pub(super) fn begin<B: Body>(self: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
+        let has_body = !request.body().is_end_stream();
+        let heads = if has_body {
+            0
+        } else {
+            self.heads.load(Ordering::Relaxed).saturating_sub(1)
+        };
+        self.heads.store(heads, Ordering::Relaxed);
+        self.has_read.store(false, Ordering::Relaxed);
+        self.has_body.store(has_body, Ordering::Relaxed);
+        if has_body {
+            self.is_between_messages.store(false, Ordering::Relaxed);
+        }
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let request = InFlight {
+            started: Instant::now(),
+            method: request.method().clone(),
+            path: request.uri().path_and_query().cloned(),
+        };
+        let key = self.state().requests.insert(request);
+        InFlightGuard {
+            connection: Arc::clone(self),
+            key,
+        }
+    }
+
+    fn end(&self, key: usize) {
+        let mut state = self.state();
+        state.requests.remove(key);
+        state.last_active = Instant::now();
+        drop(state);
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.has_body.load(Ordering::Relaxed) && !self.is_http2.load(Ordering::Relaxed) {
+            self.is_between_messages.store(true, Ordering::Relaxed);
+            self.has_read.store(false, Ordering::Relaxed);
+        }
+        let lifecycle = &self.shared.lifecycle;
+        if lifecycle.phase() >= Phase::LameDuck && !lifecycle.is_cut() {
+            lifecycle.finished.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the response switches protocols.
+    pub(super) fn upgrade(&self, key: usize) {
+        let mut state = self.state();
+        state.upgraded_by = state.requests.get(key).cloned();
+        drop(state);
+        self.is_upgraded.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether the response that is about to be sent is the last one of an HTTP/1 connection:
+    /// the server wants to close, and no further request has been received.
+    pub(super) fn is_last_response(&self) -> bool {
+        self.shared.is(Mood::LameDuck)
+            && self.heads.load(Ordering::Relaxed) == 0
+            && !self.is_http2.load(Ordering::Relaxed)
+    }
+
+    // For the task of the connection.
+
+    /// Lets [`wake`](Self::wake) find the calling task.
+    pub(super) async fn remember_task(&self) {
+        poll_fn(|cx| {
+            self.state().task = Some(cx.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    pub(super) fn wake(&self) {
+        let task = self.state().task.clone();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// Stops counting heads: what comes is HTTP/2.
+    pub(super) fn becomes_http2(&self) {
+        self.is_http2.store(true, Ordering::Relaxed);
+        self.is_between_messages.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn refuse_streams(&self) {
+        self.refuses_streams.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn refuses_streams(&self) -> bool {
+        self.refuses_streams.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether a response is owed or not completely handed to the kernel.
+    pub(super) fn is_busy(&self) -> bool {
+        self.request_count() > 0 || self.is_write_blocked.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether a part of a request head has come, as far as it is visible from outside of hyper.
+    pub(super) fn has_read(&self) -> bool {
+        self.has_read.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether the peer may still be sending a body that nobody reads.
+    pub(super) fn may_be_sending(&self) -> bool {
+        self.has_body.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is(&self, mood: Mood) -> bool {
+        self.shared.is(mood)
+    }
+
+    /// Returns when the drain began.
+    pub(super) fn drain(&self) -> Option<Instant> {
+        self.is(Mood::Draining)
+            .then(|| self.shared.drain.get().copied())
+            .flatten()
+    }
+
+    /// Returns until when the connection, idle or new, may still bring a request while draining.
+    pub(super) fn grace_end(&self) -> Instant {
+        self.state().last_active + self.shared.lifecycle.keep_alive_grace
+    }
+
+    /// Waits until the socket has come back, for an upgraded connection as long as that takes.
+    pub(super) async fn returned(&self) -> Stream {
+        poll_fn(|_| match self.state().returned.take() {
+            Some(stream) => Poll::Ready(stream),
+            // `give_back` wakes the task that was remembered, and this is the one.
+            None => Poll::Pending,
+        })
+        .await
+    }
+
+    // No user code runs under the lock, so a poisoned one holds nothing half done.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a request in flight.
+#[derive(Debug)]
+pub(super) struct InFlightGuard {
+    connection: Arc<Connection>,
+    key: usize,
+}
+
+impl InFlightGuard {
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(super) fn upgrade(&self) {
+        self.connection.upgrade(self.key);
+    }
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        self.connection.end(self.key);
+    }
+}
+
+/// Counts the ends of request heads: empty lines, however they are written.
+///
+/// Three slices side by side, so that the compiler compares 16 bytes at a time. An end that two reads
+/// share is missed; then a pipelined request may go unanswered after an announced close, as RFC 9112
+/// section 9.3.2 allows.
+fn count_heads(bytes: &[u8]) -> u32 {
+    if bytes.len() < 3 {
+        return 0;
+    }
+    let ends = bytes.iter().zip(&bytes[1..]).zip(&bytes[2..]);
+    ends.map(|((a, b), c)| u32::from((*a == b'\n') & (*b == b'\r') & (*c == b'\n')))
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count_heads;
+
+    #[test]
+    fn heads_are_counted_by_their_ends() {
+        for (bytes, count) in [
+            ("", 0),
+            ("\r\n", 0),
+            ("GET / HTTP/1.1\r\nhost: a\r\n", 0),
+            ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", 1),
+            ("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\nGET", 2),
+        ] {
+            assert_eq!(count_heads(bytes.as_bytes()), count, "{bytes:?}");
+        }
+    }
+}

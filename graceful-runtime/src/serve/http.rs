@@ -1,0 +1,323 @@
+//! From the accept to the close of one connection.
+//!
+//! hyper decides alone what HTTP is; we decide when a connection may end. hyper's own graceful
+//! shutdown closes an idle connection without a look at the socket, throws half a request head away,
+//! and has no bound on a head that never ends. So:
+//!
+//! 1. hyper gets a connection only when its first bytes are there, and gives it up as soon as it is
+//!    idle in a drain, together with what it has read of a next head. In between, the socket is ours:
+//!    [`first_bytes`] is the one place where a connection waits for a request.
+//! 2. hyper alone says whether it is idle: `graceful_shutdown` ends an idle connection within the same
+//!    poll, and no other.
+//! 3. Each wait ends on an event or on a bound that the user knows.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_lite::future::poll_once;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::close::close;
+use super::connection::{Connection, Mood};
+use super::service::{HttpService, Tracked};
+use super::stream::{Io, Stream};
+use crate::registry::Member;
+
+/// The first bytes of HTTP/2 (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long, in a drain, the rest of a request head may take.
+const HEAD_LIMIT: Duration = Duration::from_secs(1);
+/// How long, in a drain, an HTTP/2 client may open streams, and be silent when all have ended.
+const GOAWAY_LIMIT: Duration = Duration::from_secs(1);
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Serves a connection until it is closed or cut.
+pub(super) async fn serve<S: HttpService>(stream: Stream, member: Member<Connection>, service: S) {
+    let connection = &*member;
+    connection.remember_task().await;
+    let mut served = pin!(async {
+        let stream = exchange(stream, connection, service).await;
+        close(stream, connection).await;
+    });
+    poll_fn(|cx| {
+        // Looked at on every wake-up: `set_mood` wakes the task.
+        if connection.is(Mood::Cut) {
+            Poll::Ready(())
+        } else {
+            served.as_mut().poll(cx)
+        }
+    })
+    .await;
+}
+
+/// Exchanges requests and responses; returns the socket when it is to be closed.
+async fn exchange<S: HttpService>(
+    mut stream: Stream,
+    connection: &Arc<Connection>,
+    service: S,
+) -> Stream {
+    let mut read = Bytes::new();
+    loop {
+        match first_bytes(&mut stream, read, connection).await {
+            First::Nothing => return stream,
+            First::TooSlow => return too_slow(stream).await,
+            First::Http2(bytes) => {
+                let io = Io::new(stream, bytes, Arc::clone(connection));
+                // Boxed, so that it takes no room in the many connections of HTTP/1.
+                Box::pin(http2(io, service, connection)).await;
+                return connection.returned().await;
+            }
+            First::Http1(bytes) => {
+                let io = Io::new(stream, bytes, Arc::clone(connection));
+                let ended = http1(io, service.clone(), connection).await;
+                stream = connection.returned().await;
+                match ended {
+                    Ended::Idle(rest) => read = rest,
+                    Ended::Closed => return stream,
+                    Ended::TooSlow => return too_slow(stream).await,
+                }
+            }
+        }
+    }
+}
+
+/// What a connection begins with.
+#[derive(Debug)]
+enum First {
+    Http1(Bytes),
+    Http2(Bytes),
+    /// The peer has closed, or has said nothing in its time.
+    Nothing,
+    /// The peer has said too little in its time.
+    TooSlow,
+}
+
+/// Waits for the bytes that tell HTTP/1 from HTTP/2, as long as the connection may wait.
+async fn first_bytes(stream: &mut Stream, read: Bytes, connection: &Connection) -> First {
+    if !read.is_empty() && !HTTP2_PREFACE.starts_with(&read) {
+        return First::Http1(read);
+    }
+    let mut first = FirstBytes {
+        bytes: [0; HTTP2_PREFACE.len()],
+        length: read.len(),
+        began: (!read.is_empty()).then(Instant::now),
+        last_look: None,
+        timer: None,
+    };
+    first.bytes[..read.len()].copy_from_slice(&read);
+    poll_fn(|cx| first.poll(cx, stream, connection)).await
+}
+
+struct FirstBytes {
+    bytes: [u8; HTTP2_PREFACE.len()],
+    length: usize,
+    /// When the first byte came.
+    began: Option<Instant>,
+    /// Until when to wait for bytes that the kernel has and the runtime has not heard of.
+    last_look: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl FirstBytes {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        connection: &Connection,
+    ) -> Poll<First> {
+        loop {
+            while let Poll::Ready(read) = self.poll_read(cx, stream) {
+                if !matches!(read, Ok(1..)) {
+                    return Poll::Ready(First::Nothing);
+                }
+                if let Some(first) = self.tell() {
+                    return Poll::Ready(first);
+                }
+            }
+            let limit = self.limit(connection);
+            ready!(poll_until(&mut self.timer, limit, cx));
+            if self.length > 0 {
+                return Poll::Ready(First::TooSlow);
+            }
+            if self.last_look.is_some() || !has_unread(stream) {
+                return Poll::Ready(First::Nothing);
+            }
+            self.last_look = Some(Instant::now() + HEAD_LIMIT);
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(&mut self.bytes[self.length..]);
+        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+        let count = buffer.filled().len();
+        self.length += count;
+        self.began.get_or_insert_with(Instant::now);
+        Poll::Ready(Ok(count))
+    }
+
+    fn tell(&self) -> Option<First> {
+        let bytes = &self.bytes[..self.length];
+        if bytes == HTTP2_PREFACE {
+            Some(First::Http2(Bytes::from_static(HTTP2_PREFACE)))
+        } else if HTTP2_PREFACE.starts_with(bytes) {
+            None
+        } else {
+            Some(First::Http1(Bytes::copy_from_slice(bytes)))
+        }
+    }
+
+    fn limit(&self, connection: &Connection) -> Instant {
+        let header_timeout = connection.shared.header_timeout;
+        match (connection.drain(), self.began, self.last_look) {
+            (_, _, Some(last_look)) => last_look,
+            (None, began, _) => began.unwrap_or_else(|| connection.accepted()) + header_timeout,
+            (Some(drain), Some(began), _) => drain.max(began) + HEAD_LIMIT.min(header_timeout),
+            (Some(_), None, _) => connection.grace_end(),
+        }
+    }
+}
+
+/// Tells whether the kernel holds something that the peer has sent.
+fn has_unread(stream: &Stream) -> bool {
+    stream
+        .socket()
+        .is_some_and(|socket| crate::sys::unread(socket).is_ok_and(|count| count > 0))
+}
+
+/// Polls a timer that ends at `limit`, made when it is needed and moved when the limit moves.
+fn poll_until(
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    limit: Instant,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
+    if timer.deadline() != limit {
+        timer.as_mut().reset(limit);
+    }
+    timer.as_mut().poll(cx)
+}
+
+async fn too_slow(mut stream: Stream) -> Stream {
+    // One poll: with a full socket, the peer reads as little as it writes, and misses nothing.
+    let _ = poll_once(stream.write_all(TOO_SLOW)).await;
+    stream
+}
+
+/// How hyper's part of an HTTP/1 connection came to its end.
+enum Ended {
+    /// A drain found it idle; these bytes of a next head have been read.
+    Idle(Bytes),
+    Closed,
+    TooSlow,
+}
+
+async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>) -> Ended {
+    let service = Tracked::new(service, Arc::clone(connection));
+    let mut hyper = http1::Builder::new()
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut is_leaving = false;
+    let mut is_idle = false;
+    let mut head = HeadTimer::default();
+    let ended = poll_fn(|cx| {
+        if Pin::new(&mut hyper).poll(cx).is_ready() {
+            // What went wrong, if anything, is the client's business and has been answered by hyper.
+            return Poll::Ready(Ended::Closed);
+        }
+        if connection.is_busy() {
+            head = HeadTimer::default();
+            return Poll::Pending;
+        }
+        if connection.is(Mood::Draining) && !is_leaving {
+            is_leaving = true;
+            Pin::new(&mut hyper).graceful_shutdown();
+            if let Poll::Ready(result) = Pin::new(&mut hyper).poll(cx) {
+                is_idle = result.is_ok();
+                return Poll::Ready(Ended::Closed);
+            }
+        }
+        if connection.has_read() || is_leaving {
+            ready!(head.poll(cx, connection));
+            return Poll::Ready(Ended::TooSlow);
+        }
+        Poll::Pending
+    })
+    .await;
+    // Nothing but the bytes is kept of hyper; the socket comes back by the drop of `Io`.
+    match hyper.into_parts() {
+        Some(parts) if is_idle => Ended::Idle(parts.read_buf),
+        _ => ended,
+    }
+}
+
+/// Bounds the time that a request head may take.
+#[derive(Default)]
+struct HeadTimer {
+    began: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl HeadTimer {
+    fn poll(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<()> {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        let header_timeout = connection.shared.header_timeout;
+        let limit = match connection.drain() {
+            Some(drain) => drain.max(began) + HEAD_LIMIT.min(header_timeout),
+            None => began + header_timeout,
+        };
+        poll_until(&mut self.timer, limit, cx)
+    }
+}
+
+async fn http2<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>) {
+    connection.becomes_http2();
+    let service = Tracked::new(service, Arc::clone(connection));
+    let mut hyper =
+        pin!(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service));
+    let mut is_leaving = false;
+    let mut timer = None;
+    let mut quiet_since = None;
+    poll_fn(|cx| {
+        if hyper.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(drain) = connection.drain() else {
+            return Poll::Pending;
+        };
+        if !is_leaving {
+            is_leaving = true;
+            // GOAWAY with the highest id and PING now; GOAWAY with the last id when the PING is
+            // answered; the end when no stream is left.
+            hyper.as_mut().graceful_shutdown();
+            if hyper.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        // Nobody can tell from outside whether the PING was answered, but who opens a stream or keeps
+        // the connection without one for so long has not answered it.
+        let is_quiet = !connection.is_busy() && !connection.is_upgraded();
+        quiet_since = is_quiet.then(|| quiet_since.unwrap_or_else(Instant::now));
+        let limit = match quiet_since {
+            Some(since) => drain.max(since) + GOAWAY_LIMIT,
+            None if !connection.refuses_streams() => drain + GOAWAY_LIMIT,
+            None => return Poll::Pending,
+        };
+        ready!(poll_until(&mut timer, limit, cx));
+        connection.refuse_streams();
+        if is_quiet {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}

@@ -1,0 +1,251 @@
+//! The user's service with every request counted from its call to the end of its response's body.
+
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use hyper::service::Service;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::service::TowerToHyperService;
+use pin_project_lite::pin_project;
+
+use super::connection::{Connection, InFlightGuard};
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What [`serve`](crate::serve) takes: a hyper service (such as `service_fn`), or a tower service
+/// (such as axum's `Router`).
+///
+/// Every connection gets a clone. `M` only tells the two apart and is always inferred.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use http_body_util::Full;
+/// use hyper::body::{Bytes, Incoming};
+/// use hyper::service::service_fn;
+/// use hyper::{Request, Response};
+///
+/// fn is_service<M>(_: impl graceful::IntoService<M>) {}
+///
+/// is_service(service_fn(|_: Request<Incoming>| async {
+///     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
+/// }));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot answer HTTP requests",
+    note = "`graceful::serve` takes a hyper service (`hyper::service::service_fn`) or a tower service \
+            (`axum::Router`) of `Request<hyper::body::Incoming>` that is `Clone + Send + 'static`"
+)]
+pub trait IntoService<M> {
+    /// The service as hyper takes it.
+    #[doc(hidden)]
+    type Service: HttpService;
+
+    /// Turns it into the service that hyper takes.
+    #[doc(hidden)]
+    fn into_service(self) -> Self::Service;
+}
+
+/// The bounds on a service, in one name.
+#[doc(hidden)]
+pub trait HttpService:
+    Service<
+        Request<Incoming>,
+        Response = Response<<Self as HttpService>::Body>,
+        Error: Into<BoxError>,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+    /// What its responses carry.
+    type Body: Body<Data: Send, Error: Into<BoxError>> + Send + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<
+            Request<Incoming>,
+            Response = Response<B>,
+            Error: Into<BoxError>,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Body = B;
+}
+
+/// The markers of the implementations.
+#[allow(
+    missing_debug_implementations,
+    missing_docs,
+    reason = "never built, never named"
+)]
+pub(crate) mod marker {
+    pub enum Hyper {}
+    pub enum Tower {}
+}
+
+impl<S: HttpService> IntoService<marker::Hyper> for S {
+    type Service = S;
+
+    fn into_service(self) -> S {
+        self
+    }
+}
+
+impl<S, B> IntoService<marker::Tower> for S
+where
+    S: tower_service::Service<
+            Request<Incoming>,
+            Response = Response<B>,
+            Error: Into<BoxError>,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Service = TowerToHyperService<S>;
+
+    fn into_service(self) -> Self::Service {
+        TowerToHyperService::new(self)
+    }
+}
+
+/// The service of one connection.
+#[derive(Debug)]
+pub(super) struct Tracked<S> {
+    service: S,
+    connection: Arc<Connection>,
+}
+
+impl<S> Tracked<S> {
+    pub(super) fn new(service: S, connection: Arc<Connection>) -> Self {
+        Self {
+            service,
+            connection,
+        }
+    }
+}
+
+impl<S: HttpService> Service<Request<Incoming>> for Tracked<S> {
+    type Response = Response<TrackedBody<S::Body>>;
+    type Error = BoxError;
+    type Future = Tracking<S::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        if self.connection.refuses_streams() {
+            return Tracking {
+                future: None,
+                is_connect: false,
+                guard: None,
+            };
+        }
+        let guard = Some(self.connection.begin(&request));
+        let is_connect = request.method() == Method::CONNECT;
+        // A panic here would take the other streams of an HTTP/2 connection with it.
+        let future = catch_unwind(AssertUnwindSafe(|| self.service.call(request)));
+        Tracking {
+            future: future.ok(),
+            is_connect,
+            guard,
+        }
+    }
+}
+
+pin_project! {
+    /// The response that is being made.
+    pub(super) struct Tracking<F> {
+        // `None`: the service panicked before it had one, or the request was refused.
+        #[pin]
+        future: Option<F>,
+        is_connect: bool,
+        // `None`: the response has been made, or the request was refused.
+        guard: Option<InFlightGuard>,
+    }
+}
+
+impl<F, B, E> Future for Tracking<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response<TrackedBody<B>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Some(guard) = this.guard.as_ref() else {
+            return Poll::Ready(Err(h2::Error::from(h2::Reason::REFUSED_STREAM).into()));
+        };
+        let polled = match this.future.as_pin_mut() {
+            Some(future) => catch_unwind(AssertUnwindSafe(|| future.poll(cx))).ok(),
+            None => None,
+        };
+        let mut response = match polled {
+            Some(polled) => ready!(polled).map_err(Into::into)?.map(Some),
+            // The panic hook has printed why; the client gets an answer all the same.
+            None => server_error(),
+        };
+        let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if is_switch || (*this.is_connect && response.status().is_success()) {
+            guard.upgrade();
+        } else if guard.connection().is_last_response() {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let guard = this.guard.take();
+        Poll::Ready(Ok(response.map(|body| TrackedBody { body, guard })))
+    }
+}
+
+fn server_error<B>() -> Response<Option<B>> {
+    let mut response = Response::new(None);
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+}
+
+pin_project! {
+    /// The body of a response; the request is in flight until it is dropped.
+    pub(super) struct TrackedBody<B> {
+        // `None`: empty.
+        #[pin]
+        body: Option<B>,
+        guard: Option<InFlightGuard>,
+    }
+}
+
+impl<B: Body> Body for TrackedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match self.project().body.as_pin_mut() {
+            Some(body) => body.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
