@@ -4,7 +4,7 @@ use proc_macro2::{Group, Span, TokenStream};
 use quote::ToTokens;
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{Attribute, ReturnType, Signature, Visibility};
+use syn::{Attribute, ReturnType, Safety, Signature, Visibility};
 
 use crate::errors::Errors;
 
@@ -38,9 +38,15 @@ impl Entry {
             .ok()
     }
 
-    /// Whether it can be called without a choice of arguments and types.
+    /// Whether safe code can call it without a choice of arguments and types.
     pub(crate) fn is_callable(&self) -> bool {
-        self.signature.inputs.is_empty() && self.signature.generics.params.is_empty()
+        let Signature {
+            safety,
+            generics,
+            inputs,
+            ..
+        } = &self.signature;
+        matches!(safety, Safety::Default) && generics.params.is_empty() && inputs.is_empty()
     }
 
     /// Returns where the return type starts and ends, or the name where none is written.
