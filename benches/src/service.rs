@@ -40,12 +40,14 @@ pub fn current_thread() -> bool {
 ///
 /// Fails where the operating system does not give what it needs.
 pub fn runtime() -> io::Result<Runtime> {
-    let mut builder = if current_thread() {
-        Builder::new_current_thread()
-    } else {
-        Builder::new_multi_thread()
-    };
-    builder.enable_all().build()
+    if !current_thread() {
+        return Builder::new_multi_thread().enable_all().build();
+    }
+    // The C library takes short cuts, in system calls and in its allocator, for as long as a process
+    // has never had a second thread. Few programs get them, and ours, with its thread for signals,
+    // does not; nor should its peers.
+    std::thread::spawn(std::thread::park);
+    Builder::new_current_thread().enable_all().build()
 }
 
 /// Binds any free port of the loopback interface and announces it.

@@ -8,7 +8,11 @@ use hyper::service::service_fn;
 
 fn main() -> ExitCode {
     let config = graceful::Config::new();
-    let config = if service::current_thread() { config.current_thread() } else { config };
+    let config = if service::current_thread() {
+        config.current_thread()
+    } else {
+        config
+    };
     config.run(serve())
 }
 
