@@ -75,7 +75,9 @@ impl Inheritance {
             Ok(Some((predecessor, gift))) => (Some(predecessor), Some(gift)),
             Ok(None) => (None, None),
             Err(MeetError::Stranger(reason)) => {
-                complaints.push(format!("{HANDOVER} is set, but standard input is no hand-over: {reason}"));
+                complaints.push(format!(
+                    "{HANDOVER} is set, but standard input is no hand-over: {reason}"
+                ));
                 (None, None)
             }
             Err(MeetError::Version(reason)) => return Err(reason),
@@ -83,7 +85,9 @@ impl Inheritance {
         let mut sorted = Sorted::default();
         match environment.activation {
             Ok(activation) => sorted.activation(activation),
-            Err(error) => sorted.complaints.push(format!("socket activation is ignored: {error}")),
+            Err(error) => sorted
+                .complaints
+                .push(format!("socket activation is ignored: {error}")),
         }
         if let Some(gift) = gift {
             sorted.gift(gift);
@@ -135,19 +139,22 @@ impl Sorted {
                 Some(asked) => (asked, Origin::Store(name.clone())),
                 None => (format!("{BY_NAME}{name}"), Origin::Unit),
             };
-            let listener = sys::adopt(number).and_then(|socket| Inherited::new(socket, asked, true, origin));
-            self.listener(listener, &format!("descriptor {number} ({name}) of the service manager"));
+            let listener =
+                sys::adopt(number).and_then(|socket| Inherited::new(socket, asked, true, origin));
+            self.listener(
+                listener,
+                &format!("descriptor {number} ({name}) of the service manager"),
+            );
         }
     }
 
     fn gift(&mut self, gift: Gift) {
         let mut descriptors = gift.descriptors.into_iter();
-        let mut index = 0;
-        for (name, socket) in gift.hello.listeners.into_iter().zip(descriptors.by_ref()) {
+        let sockets = gift.hello.listeners.into_iter().zip(descriptors.by_ref());
+        for (index, (name, socket)) in (0..).zip(sockets) {
             let what = format!("the inherited listener {}", name.asked);
             let origin = Origin::Predecessor(index);
             self.listener(Inherited::new(socket, name.asked, name.kept, origin), &what);
-            index += 1;
         }
         if gift.hello.has_state {
             self.state = descriptors.next().map(State::inherited);

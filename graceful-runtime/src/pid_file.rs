@@ -22,11 +22,15 @@ impl PidFile {
     ///
     /// Where the directory does not exist or may not be written to.
     pub(crate) fn write(path: impl Into<PathBuf>) -> io::Result<Self> {
-        let file = Self { path: path.into(), content: format!("{}\n", process::id()) };
+        let file = Self {
+            path: path.into(),
+            content: format!("{}\n", process::id()),
+        };
         let draft = draft_of(&file.path)?;
         // Left by a process with our id that did not get to the end of this function.
         let _ = fs::remove_file(&draft);
-        let written = write_new(&draft, &file.content).and_then(|()| fs::rename(&draft, &file.path));
+        let written =
+            write_new(&draft, &file.content).and_then(|()| fs::rename(&draft, &file.path));
         if written.is_err() {
             let _ = fs::remove_file(&draft);
         }
@@ -58,7 +62,11 @@ fn draft_of(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn write_new(path: &Path, content: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(path)?;
     file.write_all(content.as_bytes())
 }
 
@@ -80,7 +88,9 @@ mod tests {
 
         fn names(&self) -> Vec<String> {
             let entries = fs::read_dir(&self.0).unwrap();
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+            entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect()
         }
     }
 
@@ -95,7 +105,10 @@ mod tests {
         let directory = Directory::new("names");
         let path = directory.0.join("server.pid");
         let file = PidFile::write(&path).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", process::id()));
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            format!("{}\n", process::id())
+        );
         assert_eq!(directory.names(), ["server.pid"]);
         file.remove().unwrap();
         assert!(directory.names().is_empty());

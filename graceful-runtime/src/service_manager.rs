@@ -23,9 +23,7 @@ use std::{
 use rustix::{
     cmsg_space,
     event::{PollFd, PollFlags, Timespec, poll},
-    net::{
-        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
-    },
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr},
     pipe::{PipeFlags, pipe_with},
 };
 use sd_notify::NotifyState;
@@ -66,11 +64,19 @@ impl ServiceManager {
     ///
     /// Where `path` is no address that can be reached from here.
     pub(crate) fn new(path: Option<OsString>, watchdog: Option<Duration>) -> io::Result<Self> {
-        let Some(path) = path else { return Ok(Self(None)) };
+        let Some(path) = path else {
+            return Ok(Self(None));
+        };
         let address = address(&path)?;
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(SEND_TIMEOUT))?;
-        let connection = Connection { socket, address, path, watchdog, muted: AtomicBool::new(false) };
+        let connection = Connection {
+            socket,
+            address,
+            path,
+            watchdog,
+            muted: AtomicBool::new(false),
+        };
         Ok(Self(Some(Arc::new(connection))))
     }
 
@@ -81,12 +87,19 @@ impl ServiceManager {
 
     /// Returns what a successor needs in its environment to find the manager too.
     pub(crate) fn variables(&self) -> Vec<(&'static str, OsString)> {
-        let Some(connection) = &self.0 else { return Vec::new() };
-        let watchdog = connection.watchdog.map(|limit| limit.as_micros().to_string().into());
-        [("NOTIFY_SOCKET", Some(connection.path.clone())), ("WATCHDOG_USEC", watchdog)]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect()
+        let Some(connection) = &self.0 else {
+            return Vec::new();
+        };
+        let watchdog = connection
+            .watchdog
+            .map(|limit| limit.as_micros().to_string().into());
+        [
+            ("NOTIFY_SOCKET", Some(connection.path.clone())),
+            ("WATCHDOG_USEC", watchdog),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
     }
 
     /// Returns how often [`keep_alive`](Self::keep_alive) should be called: twice within the time that the manager waits.
@@ -106,13 +119,20 @@ impl ServiceManager {
 
     /// Says that this process stops for good. Never to be said by one that has handed over.
     pub(crate) fn stopping(&self, status: &str) {
-        self.send(&[NotifyState::Stopping, NotifyState::Status(&one_line(status))]);
+        self.send(&[
+            NotifyState::Stopping,
+            NotifyState::Status(&one_line(status)),
+        ]);
     }
 
     /// Says that a hand-over begins. One of [`ready`](Self::ready) and the successor's has to follow.
     pub(crate) fn reloading(&self) {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
-            self.send(&[NotifyState::Reloading, now, NotifyState::Status("restarting")]);
+            self.send(&[
+                NotifyState::Reloading,
+                now,
+                NotifyState::Status("restarting"),
+            ]);
         }
     }
 
@@ -136,8 +156,11 @@ impl ServiceManager {
 
     /// Says that this process is the main one after all, and serves.
     pub(crate) fn announce_rollback(&self, status: &str) {
-        let states =
-            [NotifyState::MainPid(process::id()), NotifyState::Ready, NotifyState::Status(&one_line(status))];
+        let states = [
+            NotifyState::MainPid(process::id()),
+            NotifyState::Ready,
+            NotifyState::Status(&one_line(status)),
+        ];
         self.send(&states);
     }
 
@@ -156,14 +179,20 @@ impl ServiceManager {
     /// Returns the name under which it is kept; `None` where it cannot have one.
     pub(crate) fn store(&self, asked: &str, listener: BorrowedFd<'_>) -> Option<String> {
         let name = store_name(asked)?;
-        let states = [NotifyState::Custom("FDSTORE=1"), NotifyState::Custom(&format!("FDNAME={name}"))];
+        let states = [
+            NotifyState::Custom("FDSTORE=1"),
+            NotifyState::Custom(&format!("FDNAME={name}")),
+        ];
         self.send_with(&states, &[listener]);
         Some(name)
     }
 
     /// Has the manager close what it keeps under `name`.
     pub(crate) fn remove_stored(&self, name: &str) {
-        self.send(&[NotifyState::Custom("FDSTOREREMOVE=1"), NotifyState::Custom(&format!("FDNAME={name}"))]);
+        self.send(&[
+            NotifyState::Custom("FDSTOREREMOVE=1"),
+            NotifyState::Custom(&format!("FDNAME={name}")),
+        ]);
     }
 
     /// Finds out whether the manager keeps descriptors (`FileDescriptorStoreMax=`); it would never say so by itself.
@@ -177,12 +206,20 @@ impl ServiceManager {
     fn probe_store(&self) -> io::Result<bool> {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
         self.send_with(
-            &[NotifyState::Custom("FDSTORE=1"), NotifyState::Custom("FDNAME=graceful-probe")],
+            &[
+                NotifyState::Custom("FDSTORE=1"),
+                NotifyState::Custom("FDNAME=graceful-probe"),
+            ],
             &[theirs.as_fd()],
         );
         drop(theirs);
-        let answered = self.barrier().is_some_and(|barrier| barrier.wait(PROBE_TIMEOUT));
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let answered = self
+            .barrier()
+            .is_some_and(|barrier| barrier.wait(PROBE_TIMEOUT));
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let mut end = [PollFd::new(&ours, PollFlags::empty())];
         poll(&mut end, Some(&now))?;
         Ok(answered && !end[0].revents().contains(PollFlags::ERR))
@@ -224,7 +261,13 @@ impl Connection {
             control.push(SendAncillaryMessage::ScmRights(descriptors));
         }
         let message = [IoSlice::new(message.as_bytes())];
-        sendmsg_addr(&self.socket, &self.address, &message, &mut control, SendFlags::NOSIGNAL)?;
+        sendmsg_addr(
+            &self.socket,
+            &self.address,
+            &message,
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
         Ok(())
     }
 }
@@ -235,7 +278,10 @@ impl Barrier {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+            let left = Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
+            };
             match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&left)) {
                 Ok(ready) => return ready > 0,
                 Err(rustix::io::Errno::INTR) => {}
@@ -256,7 +302,10 @@ fn address(path: &OsStr) -> io::Result<SocketAddrUnix> {
         [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name),
         [b'/', ..] => SocketAddrUnix::new(path.as_bytes()),
         _ => {
-            let message = format!("{} is neither a path nor an abstract address", path.display());
+            let message = format!(
+                "{} is neither a path nor an abstract address",
+                path.display()
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
     };

@@ -11,8 +11,8 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
-        socketpair, sockopt,
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+        sendmsg, socketpair, sockopt,
     },
 };
 
@@ -28,7 +28,10 @@ pub(crate) struct Channel(OwnedFd);
 /// What was waiting on a channel.
 #[derive(Debug)]
 pub(crate) enum Received {
-    Packet { bytes: Vec<u8>, descriptors: Vec<OwnedFd> },
+    Packet {
+        bytes: Vec<u8>,
+        descriptors: Vec<OwnedFd>,
+    },
     /// Nothing yet.
     Nothing,
     /// The other process is gone.
@@ -38,8 +41,12 @@ pub(crate) enum Received {
 impl Channel {
     /// Opens a channel: the end of this process, and the one for the other.
     pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (ours, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         Ok((Self(ours), theirs))
     }
 
@@ -52,7 +59,10 @@ impl Channel {
         let domain = sockopt::socket_domain(&socket)?;
         let kind = sockopt::socket_type(&socket)?;
         if (domain, kind) != (AddressFamily::UNIX, SocketType::SEQPACKET) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a socket of another kind"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is a socket of another kind",
+            ));
         }
         Ok(Self(socket))
     }
@@ -64,12 +74,18 @@ impl Channel {
     /// Where the packet is too long, the other process is gone, or does not read what it is sent.
     pub(crate) fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         if bytes.len() > MESSAGE_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the message is too long",
+            ));
         }
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "too many descriptors",
+            ));
         }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, flags)?;
@@ -86,7 +102,12 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let received = match recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+        let received = match recvmsg(
+            &self.0,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            flags,
+        ) {
             Ok(received) => received,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Received::Nothing),
             // The other process is gone, and left unread what was sent to it.
@@ -99,8 +120,13 @@ impl Channel {
                 descriptors.extend(rights);
             }
         }
-        if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-            return Err(io::Error::other("a message did not arrive whole (limit of open files?)"));
+        if received
+            .flags
+            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+        {
+            return Err(io::Error::other(
+                "a message did not arrive whole (limit of open files?)",
+            ));
         }
         if received.bytes == 0 {
             return Ok(Received::End);

@@ -19,7 +19,7 @@ use super::{
     channel::{Channel, Received},
     dialogue::{Cause, ChildEvent, ChildState, ChildStep},
     environment::HANDOVER,
-    listeners::Handed,
+    listeners::{Handed, ListenerId},
     program::{Parentage, Program, Successor, Wait, timespec},
     state::State,
     wire::{Hello, LISTENERS_MAX, ListenerName, ToChild, ToParent, VERSION},
@@ -51,8 +51,8 @@ pub(crate) struct Plan {
 /// What a hand-over came to.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// The successor serves; drain. `dropped` are the listeners of the plan that it did not ask for, by index.
-    HandedOver { pid: u32, dropped: Vec<u16> },
+    /// The successor serves; drain. It accepts from the listeners in `taken`; it did not ask for the others.
+    HandedOver { pid: u32, taken: Vec<ListenerId> },
     /// Everything is as it was before.
     Failed(Failure),
     /// The successor took over, and has ended while this process still runs.
@@ -72,9 +72,14 @@ impl Handover {
     /// # Errors
     ///
     /// Where the thread cannot be started.
-    pub(crate) fn start(plan: Plan, report: impl FnMut(Report) + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(
+        plan: Plan,
+        report: impl FnMut(Report) + Send + 'static,
+    ) -> io::Result<Self> {
         let abort = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let handover = Self { abort: Arc::clone(&abort) };
+        let handover = Self {
+            abort: Arc::clone(&abort),
+        };
         thread::Builder::new()
             .name("graceful-handover".into())
             .spawn(move || hand_over(plan, abort, report))?;
@@ -90,9 +95,11 @@ impl Handover {
 
 fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(Report)) {
     let service_manager = plan.service_manager.clone();
+    let listeners = plan.listeners.iter().map(|listener| listener.id).collect();
     service_manager.reloading();
     match start(plan) {
         Ok((channel, successor, deadline)) => Driver {
+            listeners,
             state: ChildState::Starting,
             channel,
             successor,
@@ -120,7 +127,11 @@ fn start(plan: Plan) -> Result<(Channel, Successor, Instant), Failure> {
     }
     let (channel, theirs) = Channel::pair().map_err(Failure::Channel)?;
     greet(&channel, &plan).map_err(Failure::Channel)?;
-    let parentage = if plan.service_manager.is_present() { Parentage::Orphan } else { Parentage::Child };
+    let parentage = if plan.service_manager.is_present() {
+        Parentage::Orphan
+    } else {
+        Parentage::Child
+    };
     let mut variables = plan.service_manager.variables();
     variables.push((HANDOVER, OsString::from(VERSION.to_string())));
     let successor = plan.program.start(parentage, theirs, &variables);
@@ -129,7 +140,10 @@ fn start(plan: Plan) -> Result<(Channel, Successor, Instant), Failure> {
 }
 
 fn greet(channel: &Channel, plan: &Plan) -> io::Result<()> {
-    let name = |listener: &Handed| ListenerName { asked: listener.asked.clone(), kept: listener.kept };
+    let name = |listener: &Handed| ListenerName {
+        asked: listener.asked.clone(),
+        kept: listener.kept,
+    };
     let hello = Hello {
         pid: process::id(),
         listeners: plan.listeners.iter().map(name).collect(),
@@ -144,6 +158,7 @@ fn greet(channel: &Channel, plan: &Plan) -> io::Result<()> {
 }
 
 struct Driver<R> {
+    listeners: Vec<ListenerId>,
     state: ChildState,
     channel: Channel,
     successor: Successor,
@@ -258,7 +273,9 @@ impl<R: FnMut(Report)> Driver<R> {
 
     /// From here on the service manager listens to the successor, and this process is silent.
     fn announce(&mut self) {
-        self.barrier = self.service_manager.announce_main_process(self.successor.pid());
+        self.barrier = self
+            .service_manager
+            .announce_main_process(self.successor.pid());
         self.barrier_deadline = Instant::now() + BARRIER_TIMEOUT;
         self.service_manager.mute();
     }
@@ -270,7 +287,15 @@ impl<R: FnMut(Report)> Driver<R> {
 
     fn finish(&mut self) {
         let dropped = std::mem::take(&mut self.said.dropped);
-        (self.report)(Report::HandedOver { pid: self.successor.pid(), dropped });
+        let taken = (0..)
+            .zip(&self.listeners)
+            .filter(|(index, _)| !dropped.contains(index))
+            .map(|(_, &id)| id);
+        let taken = taken.collect();
+        (self.report)(Report::HandedOver {
+            pid: self.successor.pid(),
+            taken,
+        });
     }
 
     fn roll_back(mut self, cause: Cause) {
@@ -280,11 +305,15 @@ impl<R: FnMut(Report)> Driver<R> {
             Cause::Failed => Failure::Failed { pid, reason },
             Cause::Garbled => Failure::Garbled { pid, reason },
             Cause::TimedOut => Failure::TimedOut { pid },
-            Cause::Ended => Failure::Ended { pid, end: self.end() },
+            Cause::Ended => Failure::Ended {
+                pid,
+                end: self.end(),
+            },
         };
         self.successor.kill();
         self.service_manager.unmute();
-        self.service_manager.announce_rollback(&format!("restart failed: {failure}"));
+        self.service_manager
+            .announce_rollback(&format!("restart failed: {failure}"));
         (self.report)(Report::Failed(failure));
     }
 
@@ -299,7 +328,10 @@ impl<R: FnMut(Report)> Driver<R> {
 
     fn report_loss(mut self) {
         let end = self.end();
-        (self.report)(Report::Lost { pid: self.successor.pid(), end });
+        (self.report)(Report::Lost {
+            pid: self.successor.pid(),
+            end,
+        });
     }
 
     /// Finds out how the successor ended, after its end of the channel was closed.
@@ -323,14 +355,18 @@ struct Sources<T> {
 impl Sources<Option<BorrowedFd<'_>>> {
     fn wait(&self, limit: Option<Duration>) -> Sources<bool> {
         let sources = [self.channel, self.abort, self.end, self.barrier];
-        let mut polled: Vec<_> =
-            sources.iter().flatten().map(|source| PollFd::new(source, PollFlags::IN)).collect();
+        let mut polled: Vec<_> = sources
+            .iter()
+            .flatten()
+            .map(|source| PollFd::new(source, PollFlags::IN))
+            .collect();
         // Interrupted or not: what has something says so, and the caller asks again.
         if poll(&mut polled, limit.map(timespec).as_ref()).is_err() {
             polled.iter_mut().for_each(PollFd::clear_revents);
         }
         let mut ready = polled.iter().map(|source| !source.revents().is_empty());
-        let mut has = |source: Option<BorrowedFd<'_>>| source.is_some() && ready.next() == Some(true);
+        let mut has =
+            |source: Option<BorrowedFd<'_>>| source.is_some() && ready.next() == Some(true);
         Sources {
             channel: has(self.channel),
             abort: has(self.abort),
@@ -349,10 +385,21 @@ pub(crate) enum Failure {
     Channel(io::Error),
     TooManyListeners(usize),
     /// The successor gave a reason.
-    Failed { pid: u32, reason: String },
-    Ended { pid: u32, end: End },
-    Garbled { pid: u32, reason: String },
-    TimedOut { pid: u32 },
+    Failed {
+        pid: u32,
+        reason: String,
+    },
+    Ended {
+        pid: u32,
+        end: End,
+    },
+    Garbled {
+        pid: u32,
+        reason: String,
+    },
+    TimedOut {
+        pid: u32,
+    },
     /// This process was told to stop meanwhile.
     Aborted,
 }
@@ -375,9 +422,14 @@ impl fmt::Display for Failure {
             Self::Start(path, error) => write!(f, "cannot start {}: {error}", path.display()),
             Self::Channel(error) => write!(f, "cannot reach a successor: {error}"),
             Self::TooManyListeners(count) => {
-                write!(f, "{count} listeners are too many to hand over, at most {LISTENERS_MAX}")
+                write!(
+                    f,
+                    "{count} listeners are too many to hand over, at most {LISTENERS_MAX}"
+                )
             }
-            Self::Failed { pid, reason } => write!(f, "the successor (process {pid}) says: {reason}"),
+            Self::Failed { pid, reason } => {
+                write!(f, "the successor (process {pid}) says: {reason}")
+            }
             Self::Ended { pid, end } => {
                 write!(f, "the successor (process {pid}) {end} before it served")
             }
@@ -385,10 +437,16 @@ impl fmt::Display for Failure {
                 write!(f, "the successor (process {pid}) spoke out of turn")
             }
             Self::Garbled { pid, reason } => {
-                write!(f, "the successor (process {pid}) cannot be understood: {reason}")
+                write!(
+                    f,
+                    "the successor (process {pid}) cannot be understood: {reason}"
+                )
             }
             Self::TimedOut { pid } => {
-                write!(f, "the successor (process {pid}) did not become ready in time and was killed")
+                write!(
+                    f,
+                    "the successor (process {pid}) did not become ready in time and was killed"
+                )
             }
             Self::Aborted => write!(f, "this process was told to stop meanwhile"),
         }

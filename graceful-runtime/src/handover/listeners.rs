@@ -3,10 +3,15 @@
 use std::{
     fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use socket2::{SockAddr, SockRef, Type};
+
+use crate::service_manager::ServiceManager;
 
 /// Prefix of an address that selects a socket of the service manager by its name: `systemd:web`.
 pub(crate) const BY_NAME: &str = "systemd:";
@@ -64,16 +69,23 @@ pub(crate) struct Unclaimed {
 /// A listener that a successor gets.
 #[derive(Debug)]
 pub(crate) struct Handed {
+    pub(crate) id: ListenerId,
     pub(crate) asked: String,
     pub(crate) kept: bool,
     pub(crate) socket: OwnedFd,
 }
 
+/// Stands for one open listener as long as the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListenerId(u64);
+
 #[derive(Debug)]
 struct Open {
-    id: u64,
+    id: ListenerId,
     asked: String,
     kept: bool,
+    /// Whether another process accepts from the socket, or will: [`Registration::is_shared`].
+    shared: Arc<AtomicBool>,
     socket: OwnedFd,
 }
 
@@ -81,12 +93,16 @@ struct Open {
 #[derive(Debug)]
 pub(crate) struct Registration {
     listeners: Listeners,
-    id: u64,
+    id: ListenerId,
+    shared: Arc<AtomicBool>,
 }
 
 impl Listeners {
     pub(crate) fn new(inherited: Vec<Inherited>) -> Self {
-        Self(Arc::new(Mutex::new(Lists { inherited, ..Lists::default() })))
+        Self(Arc::new(Mutex::new(Lists {
+            inherited,
+            ..Lists::default()
+        })))
     }
 
     /// Finds an inherited listener by the address as asked for, else by where it is bound; the first that nobody has taken.
@@ -98,9 +114,17 @@ impl Listeners {
             .inherited
             .iter()
             .position(|listener| listener.asked == asked)
-            .or_else(|| lists.inherited.iter().position(|listener| listener.is_bound_to(addresses)))?;
+            .or_else(|| {
+                lists
+                    .inherited
+                    .iter()
+                    .position(|listener| listener.is_bound_to(addresses))
+            })?;
         let listener = lists.inherited.remove(index);
-        Some(Claimed { socket: listener.socket, kept: listener.kept })
+        Some(Claimed {
+            socket: listener.socket,
+            kept: listener.kept,
+        })
     }
 
     /// Notes an open listener for the next successor, for as long as the registration lives.
@@ -108,13 +132,54 @@ impl Listeners {
     /// # Errors
     ///
     /// Where the socket cannot be duplicated.
-    pub(crate) fn register(&self, asked: &str, kept: bool, socket: BorrowedFd<'_>) -> io::Result<Registration> {
+    pub(crate) fn register(
+        &self,
+        asked: &str,
+        kept: bool,
+        socket: BorrowedFd<'_>,
+    ) -> io::Result<Registration> {
         let socket = socket.try_clone_to_owned()?;
+        let shared = Arc::new(AtomicBool::new(kept));
         let mut lists = self.lock();
-        let id = lists.next;
+        let id = ListenerId(lists.next);
         lists.next += 1;
-        lists.open.push(Open { id, asked: asked.to_owned(), kept, socket });
-        Ok(Registration { listeners: self.clone(), id })
+        lists.open.push(Open {
+            id,
+            asked: asked.to_owned(),
+            kept,
+            shared: Arc::clone(&shared),
+            socket,
+        });
+        Ok(Registration {
+            listeners: self.clone(),
+            id,
+            shared,
+        })
+    }
+
+    /// Gives the service manager a copy of every open listener, if it keeps any. It waits for the manager, a second at most.
+    pub(crate) fn store(&self, service_manager: &ServiceManager) {
+        if !service_manager.stores_descriptors() {
+            return;
+        }
+        for open in self.lock().open.iter_mut().filter(|open| !open.kept) {
+            open.kept = service_manager
+                .store(&open.asked, open.socket.as_fd())
+                .is_some();
+            open.shared.fetch_or(open.kept, Ordering::Release);
+        }
+    }
+
+    /// Notes that a successor accepts from these listeners, too.
+    pub(crate) fn share(&self, taken: &[ListenerId]) {
+        for open in self
+            .lock()
+            .open
+            .iter()
+            .filter(|open| taken.contains(&open.id))
+        {
+            open.shared.store(true, Ordering::Release);
+        }
     }
 
     /// Returns what a successor gets: every open listener, in the order of asking.
@@ -122,11 +187,16 @@ impl Listeners {
     /// # Errors
     ///
     /// Where a socket cannot be duplicated.
-    pub(crate) fn to_hand_over(&self) -> io::Result<Vec<Handed>> {
+    pub(crate) fn handed(&self) -> io::Result<Vec<Handed>> {
         let lists = self.lock();
         let handed = |open: &Open| {
             let socket = open.socket.try_clone()?;
-            Ok(Handed { asked: open.asked.clone(), kept: open.kept, socket })
+            Ok(Handed {
+                id: open.id,
+                asked: open.asked.clone(),
+                kept: open.kept,
+                socket,
+            })
         };
         lists.open.iter().map(handed).collect()
     }
@@ -142,6 +212,13 @@ impl Listeners {
     }
 }
 
+impl Registration {
+    /// Returns whether another process holds the socket: then it must not be sealed, nor its file be removed.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Acquire)
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         self.listeners.lock().open.retain(|open| open.id != self.id);
@@ -154,7 +231,12 @@ impl Inherited {
     /// # Errors
     ///
     /// Where it is no socket, or one of a kind that nothing here can accept from.
-    pub(crate) fn new(socket: OwnedFd, asked: String, kept: bool, origin: Origin) -> io::Result<Self> {
+    pub(crate) fn new(
+        socket: OwnedFd,
+        asked: String,
+        kept: bool,
+        origin: Origin,
+    ) -> io::Result<Self> {
         let of_another_kind = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         let view = SockRef::from(&socket);
         let bound = view.local_addr()?;
@@ -164,15 +246,26 @@ impl Inherited {
         if view.r#type()? != Type::STREAM || !view.is_listener()? {
             return of_another_kind("it does not listen");
         }
-        Ok(Self { asked, bound, socket, kept, origin })
+        Ok(Self {
+            asked,
+            bound,
+            socket,
+            kept,
+            origin,
+        })
     }
 
     fn is_bound_to(&self, addresses: &[SockAddr]) -> bool {
-        addresses.iter().any(|address| match (address.as_socket(), self.bound.as_socket()) {
-            (Some(asked), Some(bound)) => asked.port() != 0 && asked == bound,
-            (None, None) => address.as_pathname().is_some() && address.as_pathname() == self.bound.as_pathname(),
-            _ => false,
-        })
+        addresses.iter().any(
+            |address| match (address.as_socket(), self.bound.as_socket()) {
+                (Some(asked), Some(bound)) => asked.port() != 0 && asked == bound,
+                (None, None) => {
+                    address.as_pathname().is_some()
+                        && address.as_pathname() == self.bound.as_pathname()
+                }
+                _ => false,
+            },
+        )
     }
 
     fn close(self) -> Unclaimed {
@@ -180,7 +273,10 @@ impl Inherited {
             // Somebody else may have removed it; then there is nothing left to do.
             let _ = fs::remove_file(path);
         }
-        Unclaimed { name: self.asked, origin: self.origin }
+        Unclaimed {
+            name: self.asked,
+            origin: self.origin,
+        }
     }
 }
 

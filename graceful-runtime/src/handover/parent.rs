@@ -37,23 +37,35 @@ impl Predecessor {
     ///
     /// `Stranger` where nobody is there to take over from, `Version` where it is somebody that cannot be understood.
     pub(crate) fn meet(socket: OwnedFd) -> Result<(Self, Gift), MeetError> {
-        let channel = Channel::new(socket).map_err(|error| MeetError::Stranger(error.to_string()))?;
+        let channel =
+            Channel::new(socket).map_err(|error| MeetError::Stranger(error.to_string()))?;
         let (bytes, descriptors) = match channel.receive() {
             Ok(Received::Packet { bytes, descriptors }) => (bytes, descriptors),
             Ok(Received::Nothing) => return Err(MeetError::Stranger("nobody greets".into())),
-            Ok(Received::End) => return Err(MeetError::Stranger("nobody is at its other end".into())),
+            Ok(Received::End) => {
+                return Err(MeetError::Stranger("nobody is at its other end".into()));
+            }
             Err(error) => return Err(MeetError::Stranger(error.to_string())),
         };
         match ToChild::decode(&bytes) {
             Ok(ToChild::Hello(hello)) => {
-                let predecessor =
-                    Self { pid: hello.pid, channel: Arc::new(channel), state: ParentState::Starting };
+                let predecessor = Self {
+                    pid: hello.pid,
+                    channel: Arc::new(channel),
+                    state: ParentState::Starting,
+                };
                 Ok((predecessor, Gift { hello, descriptors }))
             }
             Ok(_) => Err(MeetError::Stranger(WireError::NoHello.to_string())),
             Err(error @ WireError::Version(_)) => {
                 let reason = error.to_string();
-                let _ = channel.send(&ToParent::Failed { reason: reason.clone() }.encode(), &[]);
+                let _ = channel.send(
+                    &ToParent::Failed {
+                        reason: reason.clone(),
+                    }
+                    .encode(),
+                    &[],
+                );
                 Err(MeetError::Version(reason))
             }
             Err(error) => Err(MeetError::Stranger(error.to_string())),
@@ -71,17 +83,22 @@ impl Predecessor {
     /// # Errors
     ///
     /// Where the thread cannot be started.
-    pub(crate) fn watch(&self, mut report: impl FnMut(ParentEvent) + Send + 'static) -> io::Result<()> {
+    pub(crate) fn watch(
+        &self,
+        mut report: impl FnMut(ParentEvent) + Send + 'static,
+    ) -> io::Result<()> {
         let channel = Arc::clone(&self.channel);
-        thread::Builder::new().name("graceful-handover".into()).spawn(move || {
-            loop {
-                let event = next_event(&channel);
-                report(event);
-                if event == ParentEvent::Ended {
-                    break;
+        thread::Builder::new()
+            .name("graceful-handover".into())
+            .spawn(move || {
+                loop {
+                    let event = next_event(&channel);
+                    report(event);
+                    if event == ParentEvent::Ended {
+                        break;
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(())
     }
 
@@ -102,7 +119,9 @@ impl Predecessor {
 
     /// Says why this process cannot take over, before it exits.
     pub(crate) fn say_failed(&self, reason: &str) {
-        self.say(&ToParent::Failed { reason: reason.into() });
+        self.say(&ToParent::Failed {
+            reason: reason.into(),
+        });
     }
 
     /// An old process that cannot be told anything is gone, and that is the next event.
@@ -114,7 +133,10 @@ impl Predecessor {
 /// Waits without a deadline: either the old process says something within `restart_timeout`, or it ends.
 fn next_event(channel: &Channel) -> ParentEvent {
     loop {
-        let _ = poll(&mut [PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN)], None);
+        let _ = poll(
+            &mut [PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN)],
+            None,
+        );
         let bytes = match channel.receive() {
             Ok(Received::Packet { bytes, .. }) => bytes,
             Ok(Received::Nothing) => continue,

@@ -29,14 +29,24 @@ impl Predecessors {
     /// # Errors
     ///
     /// Where a descriptor cannot be duplicated.
-    pub(crate) fn to_hand_over(&mut self) -> io::Result<Vec<OwnedFd>> {
+    pub(crate) fn handed(&mut self) -> io::Result<Vec<OwnedFd>> {
         self.count();
         let earlier = self.0.iter().map(OwnedFd::try_clone);
-        program::process_descriptor(process::id()).map(Ok).into_iter().chain(earlier).collect()
+        program::process_descriptor(process::id())
+            .map(Ok)
+            .into_iter()
+            .chain(earlier)
+            .collect()
     }
 }
 
 fn is_running(process: &OwnedFd) -> bool {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&now)), Ok(0))
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(
+        poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&now)),
+        Ok(0)
+    )
 }

@@ -60,11 +60,18 @@ impl Program {
     pub(crate) fn of_this_process() -> Self {
         let arguments: Vec<_> = env::args_os().collect();
         let directory = logical_directory();
-        let name = arguments.first().map_or(OsStr::new(""), OsString::as_os_str);
+        let name = arguments
+            .first()
+            .map(OsString::as_os_str)
+            .unwrap_or_default();
         let path = find(name, directory.as_deref(), env::var_os("PATH").as_deref())
             .or_else(|| env::current_exe().ok())
             .unwrap_or_else(|| name.into());
-        Self { path, arguments, directory }
+        Self {
+            path,
+            arguments,
+            directory,
+        }
     }
 
     /// Returns the file that a restart would run.
@@ -103,13 +110,19 @@ impl Program {
         if let Some((name, arguments)) = self.arguments.split_first() {
             command.arg0(name).args(arguments);
         }
-        if let Some(directory) = self.directory.as_deref().filter(|directory| directory.is_dir()) {
+        if let Some(directory) = self
+            .directory
+            .as_deref()
+            .filter(|directory| directory.is_dir())
+        {
             command.current_dir(directory);
         }
         for name in environment::PRIVATE {
             command.env_remove(name);
         }
-        command.envs(variables.iter().map(|(name, value)| (name, value))).stdin(stdin);
+        command
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .stdin(stdin);
         command
     }
 }
@@ -117,7 +130,9 @@ impl Program {
 /// Returns the directory by the name that it was entered by, where the shell or the service manager told us.
 fn logical_directory() -> Option<PathBuf> {
     let physical = env::current_dir().ok();
-    let logical = env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
+    let logical = env::var_os("PWD")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
     let same = |a: &Path, b: &Path| {
         let (a, b) = (fs::metadata(a).ok()?, fs::metadata(b).ok()?);
         Some((a.dev(), a.ino()) == (b.dev(), b.ino()))
@@ -130,14 +145,17 @@ fn logical_directory() -> Option<PathBuf> {
 
 /// Finds the file that the shell meant by `name`.
 fn find(name: &OsStr, directory: Option<&Path>, path: Option<&OsStr>) -> Option<PathBuf> {
-    let here = |file: &Path| directory.map_or_else(|| file.to_owned(), |directory| directory.join(file));
+    let here =
+        |file: &Path| directory.map_or_else(|| file.to_owned(), |directory| directory.join(file));
     if name.as_bytes().contains(&b'/') {
         return Some(here(Path::new(name))).filter(|file| is_executable(file));
     }
     if name.is_empty() {
         return None;
     }
-    env::split_paths(path?).map(|entry| here(&entry).join(name)).find(|file| is_executable(file))
+    env::split_paths(path?)
+        .map(|entry| here(&entry).join(name))
+        .find(|file| is_executable(file))
 }
 
 fn is_executable(file: &Path) -> bool {
@@ -146,11 +164,19 @@ fn is_executable(file: &Path) -> bool {
 
 impl Successor {
     fn new_child(child: Child) -> Self {
-        Self { pid: child.id(), pidfd: process_descriptor(child.id()), child: Some(child) }
+        Self {
+            pid: child.id(),
+            pidfd: process_descriptor(child.id()),
+            child: Some(child),
+        }
     }
 
     fn new_orphan(pid: u32) -> Self {
-        Self { pid, pidfd: process_descriptor(pid), child: None }
+        Self {
+            pid,
+            pidfd: process_descriptor(pid),
+            child: None,
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -185,8 +211,13 @@ impl Successor {
                 Some(Ok(None)) | None => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let Some(pidfd) = &self.pidfd else { return Wait::Unknown };
-            match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timespec(left))) {
+            let Some(pidfd) = &self.pidfd else {
+                return Wait::Unknown;
+            };
+            match poll(
+                &mut [PollFd::new(pidfd, PollFlags::IN)],
+                Some(&timespec(left)),
+            ) {
                 Ok(0) if left.is_zero() => return Wait::Running,
                 Ok(1..) if self.child.is_none() => return Wait::Unknown,
                 _ => {}
@@ -223,7 +254,10 @@ pub(crate) fn process_descriptor(pid: u32) -> Option<OwnedFd> {
 /// Converts a wait to what the kernel takes, rounded up so that it never wakes too early.
 pub(crate) fn timespec(wait: Duration) -> Timespec {
     let wait = wait.min(Duration::from_secs(1 << 30));
-    Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() }
+    Timespec {
+        tv_sec: wait.as_secs().cast_signed(),
+        tv_nsec: wait.subsec_nanos().into(),
+    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,9 @@ impl State {
     /// Where it is more than [`STATE_MAX`].
     pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         let length = self.0.metadata()?.len();
-        let length = usize::try_from(length).ok().filter(|&length| length <= STATE_MAX);
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|&length| length <= STATE_MAX);
         let length = length.ok_or_else(|| too_large(u64::MAX))?;
         let mut bytes = vec![0; length];
         self.0.read_exact_at(&mut bytes, 0)?;
@@ -60,7 +62,8 @@ impl AsFd for State {
 }
 
 fn too_large(length: u64) -> io::Error {
-    let message = format!("the state for the successor is {length} bytes, at most {STATE_MAX} are allowed");
+    let message =
+        format!("the state for the successor is {length} bytes, at most {STATE_MAX} are allowed");
     io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 

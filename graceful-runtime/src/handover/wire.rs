@@ -120,7 +120,9 @@ impl ToParent {
                 }
                 Self::Serving { dropped }
             }
-            b'f' => Self::Failed { reason: reader.text()? },
+            b'f' => Self::Failed {
+                reason: reader.text()?,
+            },
             kind => return Err(WireError::Kind(kind)),
         };
         reader.finish(message)
@@ -158,7 +160,10 @@ impl Hello {
         };
         while !reader.0.is_empty() {
             let kept = reader.flag()?;
-            hello.listeners.push(ListenerName { kept, asked: reader.text()? });
+            hello.listeners.push(ListenerName {
+                kept,
+                asked: reader.text()?,
+            });
         }
         Ok(hello)
     }
@@ -166,7 +171,9 @@ impl Hello {
 
 /// Appends `text`, cut at a character where it is longer than [`TEXT_MAX`].
 fn put_text(bytes: &mut Vec<u8>, text: &str) {
-    let end = (0..=TEXT_MAX.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    let end = (0..=TEXT_MAX.min(text.len()))
+        .rev()
+        .find(|&end| text.is_char_boundary(end));
     let text = &text[..end.unwrap_or(0)];
     let length = u16::try_from(text.len()).expect("TEXT_MAX fits");
     bytes.extend_from_slice(&length.to_le_bytes());
@@ -184,7 +191,10 @@ impl<'a> Reader<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
-        Ok(self.take(N)?.try_into().expect("take returns as much as asked"))
+        Ok(self
+            .take(N)?
+            .try_into()
+            .expect("take returns as much as asked"))
     }
 
     fn byte(&mut self) -> Result<u8, WireError> {
@@ -214,7 +224,11 @@ impl<'a> Reader<'a> {
     }
 
     fn finish<T>(self, message: T) -> Result<T, WireError> {
-        if self.0.is_empty() { Ok(message) } else { Err(WireError::Long) }
+        if self.0.is_empty() {
+            Ok(message)
+        } else {
+            Err(WireError::Long)
+        }
     }
 }
 
@@ -237,7 +251,10 @@ impl fmt::Display for WireError {
         match self {
             Self::NoHello => write!(f, "the first message is no greeting"),
             Self::Version(other) => {
-                write!(f, "the other process speaks version {other} of the hand-over, this one {VERSION}")
+                write!(
+                    f,
+                    "the other process speaks version {other} of the hand-over, this one {VERSION}"
+                )
             }
             Self::Kind(kind) => write!(f, "no message begins with {kind:#04x}"),
             Self::Flag(value) => write!(f, "{value} is neither yes nor no"),

@@ -1,4 +1,7 @@
-use std::{env, fs, io::IoSliceMut, os::linux::net::SocketAddrExt, os::unix::net::SocketAddr, path::PathBuf, sync::atomic::AtomicU32};
+use std::{
+    env, fs, io::IoSliceMut, os::linux::net::SocketAddrExt, os::unix::net::SocketAddr,
+    path::PathBuf, sync::atomic::AtomicU32,
+};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
@@ -15,7 +18,10 @@ impl Manager {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = env::temp_dir().join(format!("graceful-notify-{}-{number}", process::id()));
-        Self { socket: UnixDatagram::bind(&path).unwrap(), path }
+        Self {
+            socket: UnixDatagram::bind(&path).unwrap(),
+            path,
+        }
     }
 
     fn connect(&self, watchdog: Option<Duration>) -> ServiceManager {
@@ -36,14 +42,23 @@ fn hear(socket: &UnixDatagram) -> (String, Vec<OwnedFd>) {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC;
-    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags).unwrap();
+    let received = recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut control,
+        flags,
+    )
+    .unwrap();
     let mut descriptors = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             descriptors.extend(rights);
         }
     }
-    (String::from_utf8(bytes[..received.bytes].to_vec()).unwrap(), descriptors)
+    (
+        String::from_utf8(bytes[..received.bytes].to_vec()).unwrap(),
+        descriptors,
+    )
 }
 
 impl Drop for Manager {
@@ -71,7 +86,10 @@ fn each_message_has_the_words_of_the_protocol() {
     service.remove_stored("graceful@a");
     assert_eq!(manager.hear(), "FDSTOREREMOVE=1\nFDNAME=graceful@a\n");
     service.announce_rollback("failed");
-    assert_eq!(manager.hear(), format!("MAINPID={}\nREADY=1\nSTATUS=failed\n", process::id()));
+    assert_eq!(
+        manager.hear(),
+        format!("MAINPID={}\nREADY=1\nSTATUS=failed\n", process::id())
+    );
 }
 
 #[test]
@@ -101,7 +119,10 @@ fn a_barrier_is_passed_when_the_manager_closes_it() {
 fn a_stored_listener_arrives_under_its_name() {
     let manager = Manager::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let name = manager.connect(None).store("127.0.0.1:0", listener.as_fd()).unwrap();
+    let name = manager
+        .connect(None)
+        .store("127.0.0.1:0", listener.as_fd())
+        .unwrap();
     let (heard, mut descriptors) = manager.hear_with_descriptors();
     assert_eq!(heard, format!("FDSTORE=1\nFDNAME={name}\n"));
     let stored = std::net::TcpListener::from(descriptors.pop().unwrap());
@@ -162,16 +183,32 @@ fn a_manager_that_is_gone_or_never_was_does_no_harm() {
 fn a_successor_learns_where_the_manager_is_and_how_often_it_wants_to_hear() {
     let manager = Manager::new();
     let service = manager.connect(Some(Duration::from_secs(3)));
-    let variables = [("NOTIFY_SOCKET", manager.path.clone().into()), ("WATCHDOG_USEC", "3000000".into())];
+    let variables = [
+        ("NOTIFY_SOCKET", manager.path.clone().into()),
+        ("WATCHDOG_USEC", "3000000".into()),
+    ];
     assert_eq!(service.variables(), variables);
-    assert_eq!(service.watchdog_interval(), Some(Duration::from_millis(1500)));
+    assert_eq!(
+        service.watchdog_interval(),
+        Some(Duration::from_millis(1500))
+    );
 }
 
 #[test]
 fn a_name_in_the_store_has_no_colon_and_can_be_read_back() {
-    for asked in ["127.0.0.1:3000", "[::1]:0", "unix:/run/a b%.sock", "localhost:http", "ä"] {
+    for asked in [
+        "127.0.0.1:3000",
+        "[::1]:0",
+        "unix:/run/a b%.sock",
+        "localhost:http",
+        "ä",
+    ] {
         let name = store_name(asked).unwrap();
-        assert!(name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':'), "{name}");
+        assert!(
+            name.bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b':'),
+            "{name}"
+        );
         assert_eq!(asked_by_store_name(&name).as_deref(), Some(asked));
     }
     assert_eq!(store_name(&"x".repeat(STORE_NAME_MAX)), None);

@@ -6,8 +6,9 @@ use super::{
 };
 
 const CHILD_STATES: [ChildState; 5] = [Starting, Announcing, Going, HandedOver, Over];
-const CHILD_EVENTS: [ChildEvent; 8] =
-    [Ready, Announced, Serving, Failed, Ended, Garbled, TimedOut, Aborted];
+const CHILD_EVENTS: [ChildEvent; 8] = [
+    Ready, Announced, Serving, Failed, Ended, Garbled, TimedOut, Aborted,
+];
 
 /// One row for each state, one column for each event, in the order of `CHILD_EVENTS`.
 #[rustfmt::skip]
@@ -43,7 +44,11 @@ fn the_old_process_never_drains_before_the_successor_serves() {
     for state in CHILD_STATES {
         for event in CHILD_EVENTS {
             let (_, step) = state.after(event);
-            assert_eq!(step == Finish, (state, event) == (Going, Serving), "{state:?}, {event:?}");
+            assert_eq!(
+                step == Finish,
+                (state, event) == (Going, Serving),
+                "{state:?}, {event:?}"
+            );
         }
     }
 }
@@ -110,7 +115,9 @@ mod of_the_successor {
 
 /// Both tables against each other: every order in which the messages and one mishap can arrive.
 mod together {
-    use crate::handover::dialogue::{ChildEvent, ChildState, ChildStep, ParentEvent, ParentState, ParentStep};
+    use crate::handover::dialogue::{
+        ChildEvent, ChildState, ChildStep, ParentEvent, ParentState, ParentStep,
+    };
 
     /// The two sides and what is under way between them.
     #[derive(Clone, Debug)]
@@ -169,7 +176,9 @@ mod together {
                 next.new_sees(event);
                 (ends, moved) = (ends && next.ends_served(), true);
             }
-            ends && (moved || !self.old_drains || (self.new_serves && self.new != ParentState::Stopped))
+            ends && (moved
+                || !self.old_drains
+                || (self.new_serves && self.new != ParentState::Stopped))
         }
     }
 
@@ -184,7 +193,12 @@ mod together {
             new_serves: false,
         };
         assert!(start().ends_served());
-        for mishap in [ChildEvent::TimedOut, ChildEvent::Failed, ChildEvent::Garbled, ChildEvent::Ended] {
+        for mishap in [
+            ChildEvent::TimedOut,
+            ChildEvent::Failed,
+            ChildEvent::Garbled,
+            ChildEvent::Ended,
+        ] {
             let mut pair = start();
             pair.to_old.push(mishap);
             assert!(pair.ends_served(), "{mishap:?}");

@@ -1,0 +1,177 @@
+use std::{
+    env,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
+    process,
+};
+
+use super::*;
+
+fn tcp() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+fn given(listener: &TcpListener, asked: &str, index: u16) -> Inherited {
+    let socket = listener.as_fd().try_clone_to_owned().unwrap();
+    Inherited::new(socket, asked.into(), false, Origin::Predecessor(index)).unwrap()
+}
+
+fn port(socket: &OwnedFd) -> u16 {
+    SockRef::from(socket)
+        .local_addr()
+        .unwrap()
+        .as_socket()
+        .unwrap()
+        .port()
+}
+
+/// A path of its own for one test, gone afterwards.
+struct SocketPath(PathBuf);
+
+impl SocketPath {
+    fn new(test: &str) -> Self {
+        Self(env::temp_dir().join(format!("graceful-listeners-{test}-{}", process::id())))
+    }
+}
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn port_0_is_matched_by_the_order_of_asking() {
+    let (first, second) = (tcp(), tcp());
+    let asked = "127.0.0.1:0";
+    let zero: SockAddr = "127.0.0.1:0".parse::<SocketAddr>().unwrap().into();
+    let listeners = Listeners::new(vec![given(&first, asked, 0), given(&second, asked, 1)]);
+    for expected in [&first, &second] {
+        let claimed = listeners.claim(asked, std::slice::from_ref(&zero)).unwrap();
+        assert_eq!(port(&claimed.socket), expected.local_addr().unwrap().port());
+    }
+    assert!(listeners.claim(asked, &[zero]).is_none());
+}
+
+#[test]
+fn an_address_is_found_under_another_name() {
+    let listener = tcp();
+    let bound = listener.local_addr().unwrap();
+    let listeners = Listeners::new(vec![given(&listener, "localhost:0", 0)]);
+    let other: SocketAddr = ([127, 0, 0, 1], bound.port() ^ 1).into();
+    assert!(listeners.claim("elsewhere", &[other.into()]).is_none());
+    assert!(
+        listeners
+            .claim("here", &[other.into(), bound.into()])
+            .is_some()
+    );
+}
+
+#[test]
+fn the_name_asked_for_goes_before_the_address() {
+    let (one, two) = (tcp(), tcp());
+    let listeners = Listeners::new(vec![given(&one, "a", 0), given(&two, "b", 1)]);
+    let claimed = listeners
+        .claim("b", &[one.local_addr().unwrap().into()])
+        .unwrap();
+    assert_eq!(port(&claimed.socket), two.local_addr().unwrap().port());
+}
+
+#[test]
+fn a_unix_listener_is_found_by_its_path_and_its_file_stays() {
+    let path = SocketPath::new("path");
+    let listener = UnixListener::bind(&path.0).unwrap();
+    let inherited = Inherited::new(
+        listener.into(),
+        "unix:x".into(),
+        false,
+        Origin::Predecessor(0),
+    )
+    .unwrap();
+    let listeners = Listeners::new(vec![inherited]);
+    let claimed = listeners
+        .claim("unix:y", &[SockAddr::unix(&path.0).unwrap()])
+        .unwrap();
+    assert!(listeners.close_unclaimed().is_empty());
+    drop(claimed);
+    assert!(path.0.exists());
+}
+
+#[test]
+fn what_nobody_asked_for_is_closed_and_named() {
+    let (path, kept_path) = (SocketPath::new("unclaimed"), SocketPath::new("kept"));
+    let listener = tcp();
+    let unix = UnixListener::bind(&path.0).unwrap();
+    let kept = UnixListener::bind(&kept_path.0).unwrap();
+    let store = Origin::Store("graceful@c".into());
+    let listeners = Listeners::new(vec![
+        given(&listener, "a", 0),
+        Inherited::new(unix.into(), "b".into(), false, Origin::Predecessor(1)).unwrap(),
+        Inherited::new(kept.into(), "c".into(), true, store.clone()).unwrap(),
+    ]);
+    assert!(listeners.claim("a", &[]).is_some());
+    let closed = listeners.close_unclaimed();
+    let expected = [("b", Origin::Predecessor(1)), ("c", store)];
+    assert_eq!(
+        closed,
+        expected.map(|(name, origin)| Unclaimed {
+            name: name.into(),
+            origin
+        })
+    );
+    assert!(!path.0.exists() && kept_path.0.exists());
+    assert!(listeners.close_unclaimed().is_empty());
+}
+
+#[test]
+fn what_is_handed_over_is_what_is_open_in_the_order_of_asking() {
+    let (one, two, three) = (tcp(), tcp(), tcp());
+    let listeners = Listeners::default();
+    let first = listeners.register("first", false, one.as_fd()).unwrap();
+    let second = listeners.register("second", true, two.as_fd()).unwrap();
+    let third = listeners.register("third", false, three.as_fd()).unwrap();
+    drop(second);
+    let handed = listeners.handed().unwrap();
+    let names: Vec<_> = handed
+        .iter()
+        .map(|handed| (handed.asked.as_str(), handed.kept))
+        .collect();
+    assert_eq!(names, [("first", false), ("third", false)]);
+    drop((first, third));
+    assert!(listeners.handed().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_no_listener_is_refused_with_a_reason() {
+    let refused = |socket: OwnedFd| {
+        Inherited::new(socket, "x".into(), false, Origin::Unit)
+            .unwrap_err()
+            .to_string()
+    };
+    let file = fs::File::open("/dev/null").unwrap();
+    assert!(refused(file.into()).contains("non-socket"));
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert_eq!(refused(udp.into()), "it does not listen");
+    let (stream, _other) = UnixStream::pair().unwrap();
+    assert_eq!(refused(stream.into()), "it does not listen");
+    let connected = std::net::TcpStream::connect(tcp().local_addr().unwrap()).unwrap();
+    assert_eq!(refused(connected.into()), "it does not listen");
+}
+
+#[test]
+fn a_listener_is_shared_once_a_successor_took_it() {
+    let (one, two, three) = (tcp(), tcp(), tcp());
+    let listeners = Listeners::default();
+    let first = listeners.register("first", false, one.as_fd()).unwrap();
+    let second = listeners.register("second", false, two.as_fd()).unwrap();
+    let kept = listeners.register("kept", true, three.as_fd()).unwrap();
+    let handed = listeners.handed().unwrap();
+    drop(first);
+    let shared = || [second.is_shared(), kept.is_shared()];
+    assert_eq!(shared(), [false, true]);
+    listeners.share(&[handed[0].id]);
+    assert_eq!(shared(), [false, true]);
+    listeners.share(&[handed[1].id]);
+    assert_eq!(shared(), [true, true]);
+}

@@ -4,8 +4,14 @@ fn hello() -> Hello {
     Hello {
         pid: 4711,
         listeners: vec![
-            ListenerName { asked: "127.0.0.1:0".into(), kept: false },
-            ListenerName { asked: "unix:/run/ä.sock".into(), kept: true },
+            ListenerName {
+                asked: "127.0.0.1:0".into(),
+                kept: false,
+            },
+            ListenerName {
+                asked: "unix:/run/ä.sock".into(),
+                kept: true,
+            },
         ],
         has_state: true,
         predecessors: 3,
@@ -20,9 +26,15 @@ fn to_parent() -> Vec<ToParent> {
     vec![
         ToParent::Ready,
         ToParent::Serving { dropped: vec![] },
-        ToParent::Serving { dropped: vec![0, 7, 300] },
-        ToParent::Failed { reason: "Error: address in use".into() },
-        ToParent::Failed { reason: String::new() },
+        ToParent::Serving {
+            dropped: vec![0, 7, 300],
+        },
+        ToParent::Failed {
+            reason: "Error: address in use".into(),
+        },
+        ToParent::Failed {
+            reason: String::new(),
+        },
     ]
 }
 
@@ -91,8 +103,13 @@ fn each_mistake_has_its_error() {
 #[test]
 fn a_long_text_is_cut_at_a_character() {
     let reason = format!("x{}", "ä".repeat(TEXT_MAX));
-    let sent = ToParent::Failed { reason: reason.clone() }.encode();
-    let Ok(ToParent::Failed { reason: got }) = ToParent::decode(&sent) else { panic!("no failure") };
+    let sent = ToParent::Failed {
+        reason: reason.clone(),
+    }
+    .encode();
+    let Ok(ToParent::Failed { reason: got }) = ToParent::decode(&sent) else {
+        panic!("no failure")
+    };
     assert_eq!(got.len(), TEXT_MAX - 1);
     assert!(reason.starts_with(&got));
 }
@@ -101,5 +118,12 @@ fn a_long_text_is_cut_at_a_character() {
 fn the_longest_failure_and_drop_list_fit_into_a_message() {
     let dropped = (0..LISTENERS_MAX as u16).collect();
     assert!(ToParent::Serving { dropped }.encode().len() <= MESSAGE_MAX);
-    assert!(ToParent::Failed { reason: "x".repeat(100_000) }.encode().len() <= MESSAGE_MAX);
+    assert!(
+        ToParent::Failed {
+            reason: "x".repeat(100_000)
+        }
+        .encode()
+        .len()
+            <= MESSAGE_MAX
+    );
 }
