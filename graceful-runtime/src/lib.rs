@@ -23,6 +23,8 @@ pub use self::config::Config;
 pub use self::hooks::{on_drain, on_stop};
 pub use self::listener::{Address, Listener, bind};
 pub use self::phase::Phase;
+#[cfg(feature = "tls")]
+pub use self::serve::Tls;
 pub use self::serve::{IntoService, Serve, serve};
 pub use self::server::{IntoServer, Server};
 pub use self::shutdown::{Reason, Shutdown, shutdown, stop};

@@ -5,6 +5,8 @@ mod connection;
 mod http;
 mod service;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::fmt;
 use std::future::{IntoFuture, poll_fn};
@@ -25,9 +27,15 @@ use crate::report::{self, Line};
 
 use self::connection::Mood;
 pub(crate) use self::connection::{Connection, Shared};
+use self::http::Security;
 pub(crate) use self::service::HttpService;
 pub use self::service::IntoService;
 pub(crate) use self::stream::{Peer, Stream};
+#[cfg(feature = "tls")]
+pub use self::tls::Tls;
+
+#[cfg(test)]
+mod tests;
 
 /// How long a listener that was busy is kept after its seal, so that handshakes under way can finish.
 const HANDSHAKES: Duration = Duration::from_millis(5);
@@ -45,6 +53,7 @@ const ACCEPT_SILENCE: Duration = Duration::from_secs(10);
 pub struct Serve<S> {
     listener: Listener,
     service: S,
+    security: Security,
     max_connections: usize,
     header_timeout: Duration,
     drains_last: bool,
@@ -83,6 +92,7 @@ where
     Serve {
         listener,
         service: service.into_service(),
+        security: Security::ClearText,
         max_connections: Semaphore::MAX_PERMITS,
         header_timeout: Duration::from_secs(30),
         drains_last: false,
@@ -129,6 +139,24 @@ impl<S> Serve<S> {
         self
     }
 
+    /// Speaks TLS with this certificate, HTTP/2 and HTTP/1.1 by ALPN.
+    ///
+    /// A handshake may take as long as a request head, and in a drain it may finish.
+    ///
+    /// ```no_run
+    /// # use graceful::doc::app;
+    /// # async fn example() -> std::io::Result<()> {
+    /// let tls = graceful::Tls::from_pem_files("/etc/app/cert.pem", "/etc/app/key.pem")?;
+    /// let listener = graceful::bind("0.0.0.0:443").await?;
+    /// graceful::serve(listener, app()).tls(tls).await
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: impl Into<Tls>) -> Self {
+        self.security = Security::Tls(tls.into());
+        self
+    }
+
     /// Keeps this server up until the others have drained, as an admin or health server should.
     ///
     /// ```no_run
@@ -167,6 +195,7 @@ impl<S: HttpService> IntoFuture for Serve<S> {
 struct Running<S> {
     listener: Listener,
     service: S,
+    security: Security,
     lifecycle: Arc<Lifecycle>,
     /// The server as the report knows it, with its connections.
     shared: Member<Shared>,
@@ -189,6 +218,7 @@ impl<S: HttpService> Running<S> {
         Self {
             listener: serve.listener,
             service: serve.service,
+            security: serve.security,
             shared: lifecycle.serving.enter(shared),
             lifecycle,
             room: Arc::new(Semaphore::new(serve.max_connections)),
@@ -281,9 +311,10 @@ impl<S: HttpService> Running<S> {
         let connection = Connection::new(Arc::clone(&self.shared), peer);
         let connection = self.shared.connections.enter(connection);
         let service = self.service.clone();
+        let security = self.security.clone();
         tokio::spawn(async move {
             let _permit = permit;
-            http::serve(stream, connection, service).await;
+            http::serve(stream, security, connection, service).await;
         });
     }
 

@@ -27,7 +27,7 @@ const BYTES: usize = 64 << 20;
 
 /// Closes a connection that hyper has done with.
 pub(super) async fn close(mut stream: Stream, connection: &Connection) {
-    if is_settled(&stream) && !connection.may_be_sending() {
+    if is_settled(&stream) && !connection.may_be_sending() && !stream.has_farewell() {
         return;
     }
     let limit = if connection.is(Mood::Draining) {
@@ -39,7 +39,7 @@ pub(super) async fn close(mut stream: Stream, connection: &Connection) {
         // Fails where the peer has gone, and then the rest ends at once, too.
         let _ = stream.shutdown().await;
         // Nothing that was sent over a UNIX socket is destroyed by its close.
-        if let Stream::Tcp(tcp) = &stream {
+        if let Some(tcp) = stream.tcp() {
             linger(tcp, connection.may_be_sending()).await;
         }
     };

@@ -18,6 +18,10 @@ use crate::lifecycle::Lifecycle;
 use crate::phase::Phase;
 use crate::registry::Registry;
 
+/// Responses up to this size fit into a socket's buffer (`tcp_wmem`'s initial size), so that they are
+/// as good as written when hyper has them.
+const SMALL: usize = 16 << 10;
+
 /// What one server and all its connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -92,6 +96,8 @@ pub(crate) struct Connection {
     has_body: AtomicBool,
     is_upgraded: AtomicBool,
     is_http2: AtomicBool,
+    /// Requests that ended since the trigger, whose responses may not have been written yet.
+    unsettled: AtomicU32,
     /// HTTP/2 streams are turned away: the client has had its time to learn of the end.
     refuses_streams: AtomicBool,
     state: Mutex<State>,
@@ -105,6 +111,8 @@ struct State {
     task: Option<Waker>,
     /// The socket, when hyper or the upgraded task has done with it.
     returned: Option<Stream>,
+    /// The last request, where its response was so large that it may not have been written yet.
+    unwritten: Option<InFlight>,
     /// The request by which the connection was upgraded.
     upgraded_by: Option<InFlight>,
 }
@@ -143,12 +151,14 @@ impl Connection {
             has_body: AtomicBool::new(false),
             is_upgraded: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
+            unsettled: AtomicU32::new(0),
             refuses_streams: AtomicBool::new(false),
             state: Mutex::new(State {
                 requests: Slab::new(),
                 last_active: accepted,
                 task: None,
                 returned: None,
+                unwritten: None,
                 upgraded_by: None,
             }),
         }
@@ -164,16 +174,17 @@ impl Connection {
         self.accepted
     }
 
+    /// Returns the requests whose response is not completely handed to the kernel.
     pub(crate) fn requests(&self) -> Vec<InFlight> {
-        self.state()
-            .requests
-            .iter()
-            .map(|(_, request)| request.clone())
-            .collect()
+        let state = self.state();
+        let unwritten = state.unwritten.iter().filter(|_| self.is_write_blocked());
+        let requests = state.requests.iter().map(|(_, request)| request);
+        requests.chain(unwritten).cloned().collect()
     }
 
     pub(crate) fn request_count(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed) as usize
+        let is_unwritten = self.is_write_blocked() && self.state().unwritten.is_some();
+        self.in_flight() + usize::from(is_unwritten)
     }
 
     pub(crate) fn is_upgraded(&self) -> bool {
@@ -229,26 +240,31 @@ impl Connection {
             method: request.method().clone(),
             path: request.uri().path_and_query().cloned(),
         };
-        let key = self.state().requests.insert(request);
+        let mut state = self.state();
+        state.unwritten = None;
+        let key = state.requests.insert(request);
+        drop(state);
         InFlightGuard {
             connection: Arc::clone(self),
             key,
+            size: 0,
         }
     }
 
-    fn end(&self, key: usize) {
+    fn end(&self, key: usize, size: usize) {
         let mut state = self.state();
-        state.requests.remove(key);
+        let request = state.requests.remove(key);
         state.last_active = Instant::now();
+        // A small one is not kept: it would keep hyper's buffer, too.
+        state.unwritten = (size > SMALL).then_some(request);
         drop(state);
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.has_body.load(Ordering::Relaxed) && !self.is_http2.load(Ordering::Relaxed) {
             self.is_between_messages.store(true, Ordering::Relaxed);
             self.has_read.store(false, Ordering::Relaxed);
         }
-        let lifecycle = &self.shared.lifecycle;
-        if lifecycle.phase() >= Phase::LameDuck && !lifecycle.is_cut() {
-            lifecycle.finished.fetch_add(1, Ordering::Relaxed);
+        if self.shared.lifecycle.phase() >= Phase::LameDuck {
+            self.unsettled.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -286,6 +302,17 @@ impl Connection {
         }
     }
 
+    /// Notes that everything which hyper was given has been handed to the kernel.
+    pub(super) fn settle(&self) {
+        if self.unsettled.load(Ordering::Relaxed) > 0 {
+            let finished = self.unsettled.swap(0, Ordering::Relaxed) as usize;
+            self.shared
+                .lifecycle
+                .finished
+                .fetch_add(finished, Ordering::Relaxed);
+        }
+    }
+
     /// Stops counting heads: what comes is HTTP/2.
     pub(super) fn becomes_http2(&self) {
         self.is_http2.store(true, Ordering::Relaxed);
@@ -302,7 +329,15 @@ impl Connection {
 
     /// Tells whether a response is owed or not completely handed to the kernel.
     pub(super) fn is_busy(&self) -> bool {
-        self.request_count() > 0 || self.is_write_blocked.load(Ordering::Relaxed)
+        self.in_flight() > 0 || self.is_write_blocked()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed) as usize
+    }
+
+    fn is_write_blocked(&self) -> bool {
+        self.is_write_blocked.load(Ordering::Relaxed)
     }
 
     /// Tells whether a part of a request head has come, as far as it is visible from outside of hyper.
@@ -352,6 +387,8 @@ impl Connection {
 pub(super) struct InFlightGuard {
     connection: Arc<Connection>,
     key: usize,
+    /// How many bytes the response has had so far.
+    size: usize,
 }
 
 impl InFlightGuard {
@@ -362,11 +399,15 @@ impl InFlightGuard {
     pub(super) fn upgrade(&self) {
         self.connection.upgrade(self.key);
     }
+
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.size += bytes;
+    }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.connection.end(self.key);
+        self.connection.end(self.key, self.size);
     }
 }
 

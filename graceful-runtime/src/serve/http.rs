@@ -41,10 +41,18 @@ const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves a connection until it is closed or cut.
-pub(super) async fn serve<S: HttpService>(stream: Stream, member: Member<Connection>, service: S) {
+pub(super) async fn serve<S: HttpService>(
+    stream: Stream,
+    security: Security,
+    member: Member<Connection>,
+    service: S,
+) {
     let connection = &*member;
     connection.remember_task().await;
     let mut served = pin!(async {
+        let Some(stream) = secure(stream, security, connection).await else {
+            return;
+        };
         let stream = exchange(stream, connection, service).await;
         close(stream, connection).await;
     });
@@ -57,6 +65,27 @@ pub(super) async fn serve<S: HttpService>(stream: Stream, member: Member<Connect
         }
     })
     .await;
+}
+
+/// What lies between the socket and HTTP.
+#[derive(Clone, Debug)]
+pub(super) enum Security {
+    ClearText,
+    #[cfg(feature = "tls")]
+    Tls(super::tls::Tls),
+}
+
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(unused_variables, reason = "only a handshake waits")
+)]
+async fn secure(stream: Stream, security: Security, connection: &Connection) -> Option<Stream> {
+    match security {
+        Security::ClearText => Some(stream),
+        // Boxed, as it is over when the connection's long life begins.
+        #[cfg(feature = "tls")]
+        Security::Tls(tls) => Box::pin(tls.handshake(stream, connection)).await,
+    }
 }
 
 /// Exchanges requests and responses; returns the socket when it is to be closed.
@@ -109,22 +138,19 @@ async fn first_bytes(stream: &mut Stream, read: Bytes, connection: &Connection) 
     let mut first = FirstBytes {
         bytes: [0; HTTP2_PREFACE.len()],
         length: read.len(),
-        began: (!read.is_empty()).then(Instant::now),
-        last_look: None,
-        timer: None,
+        patience: Patience::default(),
     };
-    first.bytes[..read.len()].copy_from_slice(&read);
+    if !read.is_empty() {
+        first.bytes[..read.len()].copy_from_slice(&read);
+        first.patience = Patience::begun();
+    }
     poll_fn(|cx| first.poll(cx, stream, connection)).await
 }
 
 struct FirstBytes {
     bytes: [u8; HTTP2_PREFACE.len()],
     length: usize,
-    /// When the first byte came.
-    began: Option<Instant>,
-    /// Until when to wait for bytes that the kernel has and the runtime has not heard of.
-    last_look: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
 }
 
 impl FirstBytes {
@@ -143,15 +169,13 @@ impl FirstBytes {
                     return Poll::Ready(first);
                 }
             }
-            let limit = self.limit(connection);
-            ready!(poll_until(&mut self.timer, limit, cx));
+            ready!(self.patience.poll(cx, connection));
             if self.length > 0 {
                 return Poll::Ready(First::TooSlow);
             }
-            if self.last_look.is_some() || !has_unread(stream) {
+            if !self.patience.has_last_look(stream) {
                 return Poll::Ready(First::Nothing);
             }
-            self.last_look = Some(Instant::now() + HEAD_LIMIT);
         }
     }
 
@@ -160,7 +184,7 @@ impl FirstBytes {
         ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
         let count = buffer.filled().len();
         self.length += count;
-        self.began.get_or_insert_with(Instant::now);
+        self.patience.begin();
         Poll::Ready(Ok(count))
     }
 
@@ -173,6 +197,65 @@ impl FirstBytes {
         } else {
             Some(First::Http1(Bytes::copy_from_slice(bytes)))
         }
+    }
+}
+
+/// How long a connection may take to bring a request head, or a handshake.
+#[derive(Default)]
+pub(super) struct Patience {
+    /// When the first byte came.
+    began: Option<Instant>,
+    /// Until when to wait for bytes that the kernel has and the runtime has not heard of.
+    last_look: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    pub(super) fn begun() -> Self {
+        let mut patience = Self::default();
+        patience.begin();
+        patience
+    }
+
+    fn begin(&mut self) {
+        self.began.get_or_insert_with(Instant::now);
+    }
+
+    /// Ready when the time is up.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<()> {
+        let limit = self.limit(connection);
+        // Made when it is needed, and moved when the drain moves the limit.
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(limit)));
+        if timer.deadline() != limit {
+            timer.as_mut().reset(limit);
+        }
+        timer.as_mut().poll(cx)
+    }
+
+    /// Tells whether a connection whose time is up has sent something all the same.
+    fn has_last_look(&mut self, stream: &Stream) -> bool {
+        let is_first = self.last_look.is_none();
+        self.last_look = Some(Instant::now() + HEAD_LIMIT);
+        is_first && has_unread(stream)
+    }
+
+    /// Waits for the first byte without reading it; false where none came in time.
+    #[cfg(feature = "tls")]
+    pub(super) async fn first_byte(&mut self, stream: &Stream, connection: &Connection) -> bool {
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(read) = stream.poll_read_ready(cx) {
+                    return Poll::Ready(read.is_ok());
+                }
+                ready!(self.poll(cx, connection));
+                if !self.has_last_look(stream) {
+                    return Poll::Ready(false);
+                }
+            }
+        })
+        .await
     }
 
     fn limit(&self, connection: &Connection) -> Instant {
@@ -191,19 +274,6 @@ fn has_unread(stream: &Stream) -> bool {
     stream
         .socket()
         .is_some_and(|socket| crate::sys::unread(socket).is_ok_and(|count| count > 0))
-}
-
-/// Polls a timer that ends at `limit`, made when it is needed and moved when the limit moves.
-fn poll_until(
-    timer: &mut Option<Pin<Box<Sleep>>>,
-    limit: Instant,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
-    if timer.deadline() != limit {
-        timer.as_mut().reset(limit);
-    }
-    timer.as_mut().poll(cx)
 }
 
 async fn too_slow(mut stream: Stream) -> Stream {
@@ -227,16 +297,17 @@ async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
         .with_upgrades();
     let mut is_leaving = false;
     let mut is_idle = false;
-    let mut head = HeadTimer::default();
+    let mut patience = None;
     let ended = poll_fn(|cx| {
         if Pin::new(&mut hyper).poll(cx).is_ready() {
             // What went wrong, if anything, is the client's business and has been answered by hyper.
             return Poll::Ready(Ended::Closed);
         }
         if connection.is_busy() {
-            head = HeadTimer::default();
+            patience = None;
             return Poll::Pending;
         }
+        connection.settle();
         if connection.is(Mood::Draining) && !is_leaving {
             is_leaving = true;
             Pin::new(&mut hyper).graceful_shutdown();
@@ -246,35 +317,21 @@ async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
             }
         }
         if connection.has_read() || is_leaving {
-            ready!(head.poll(cx, connection));
+            ready!(
+                patience
+                    .get_or_insert_with(Patience::begun)
+                    .poll(cx, connection)
+            );
             return Poll::Ready(Ended::TooSlow);
         }
         Poll::Pending
     })
     .await;
+    connection.settle();
     // Nothing but the bytes is kept of hyper; the socket comes back by the drop of `Io`.
     match hyper.into_parts() {
         Some(parts) if is_idle => Ended::Idle(parts.read_buf),
         _ => ended,
-    }
-}
-
-/// Bounds the time that a request head may take.
-#[derive(Default)]
-struct HeadTimer {
-    began: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl HeadTimer {
-    fn poll(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<()> {
-        let began = *self.began.get_or_insert_with(Instant::now);
-        let header_timeout = connection.shared.header_timeout;
-        let limit = match connection.drain() {
-            Some(drain) => drain.max(began) + HEAD_LIMIT.min(header_timeout),
-            None => began + header_timeout,
-        };
-        poll_until(&mut self.timer, limit, cx)
     }
 }
 
@@ -284,7 +341,7 @@ async fn http2<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
     let mut hyper =
         pin!(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service));
     let mut is_leaving = false;
-    let mut timer = None;
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
     let mut quiet_since = None;
     poll_fn(|cx| {
         if hyper.as_mut().poll(cx).is_ready() {
@@ -305,13 +362,20 @@ async fn http2<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
         // Nobody can tell from outside whether the PING was answered, but who opens a stream or keeps
         // the connection without one for so long has not answered it.
         let is_quiet = !connection.is_busy() && !connection.is_upgraded();
+        if is_quiet {
+            connection.settle();
+        }
         quiet_since = is_quiet.then(|| quiet_since.unwrap_or_else(Instant::now));
         let limit = match quiet_since {
             Some(since) => drain.max(since) + GOAWAY_LIMIT,
             None if !connection.refuses_streams() => drain + GOAWAY_LIMIT,
             None => return Poll::Pending,
         };
-        ready!(poll_until(&mut timer, limit, cx));
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
+        if timer.deadline() != limit {
+            timer.as_mut().reset(limit);
+        }
+        ready!(timer.as_mut().poll(cx));
         connection.refuse_streams();
         if is_quiet {
             Poll::Ready(())
@@ -320,4 +384,5 @@ async fn http2<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
         }
     })
     .await;
+    connection.settle();
 }

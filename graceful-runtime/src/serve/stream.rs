@@ -19,6 +19,8 @@ use super::connection::Connection;
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::TlsStream<Self>>),
     #[cfg(test)]
     Duplex(tokio::io::DuplexStream),
 }
@@ -45,8 +47,39 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Some(stream.as_fd()),
             Self::Unix(stream) => Some(stream.as_fd()),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0.socket(),
             #[cfg(test)]
             Self::Duplex(_) => None,
+        }
+    }
+
+    /// Returns the TCP socket under it.
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0.tcp(),
+            _ => None,
+        }
+    }
+
+    /// Tells whether the end of the stream has to be written, because the peer would take a bare end
+    /// of the connection for an attack (RFC 8446, section 6.1).
+    pub(super) fn has_farewell(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return matches!(self, Self::Tls(_));
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    /// Polls for the socket to have something to read, without reading it.
+    #[cfg(feature = "tls")]
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+            _ => Poll::Ready(Ok(())),
         }
     }
 }
@@ -57,6 +90,8 @@ macro_rules! each {
         match $stream {
             Stream::Tcp($inner) => $call,
             Stream::Unix($inner) => $call,
+            #[cfg(feature = "tls")]
+            Stream::Tls($inner) => $call,
             #[cfg(test)]
             Stream::Duplex($inner) => $call,
         }

@@ -1,0 +1,334 @@
+//! The drain of one connection, over a pipe and with a paused clock: no time passes but what the code
+//! under test waits for, so that every bound can be asserted to the millisecond.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{Instant, sleep};
+
+use super::connection::{Connection, Mood, Shared};
+use super::http::{self, Security};
+use super::stream::{Peer, Stream};
+use crate::lifecycle::Lifecycle;
+
+const GRACE: Duration = Duration::from_millis(200);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_LIMIT: Duration = Duration::from_secs(1);
+const GET: &str = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
+
+/// A server of one connection, and the client's end of it.
+struct Pair {
+    client: DuplexStream,
+    shared: Arc<Shared>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let (lifecycle, _) = Lifecycle::new(GRACE);
+        let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
+        let (client, server) = duplex(64 << 10);
+        let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
+        let connection = shared.connections.enter(connection);
+        let stream = Stream::Duplex(server);
+        tokio::spawn(http::serve(
+            stream,
+            Security::ClearText,
+            connection,
+            service_fn(answer),
+        ));
+        Self { client, shared }
+    }
+
+    /// A pair whose connection has served one request and was idle for `idle` since.
+    async fn idle_for(idle: Duration) -> Self {
+        let mut pair = Self::new();
+        pair.send(GET).await;
+        assert!(!pair.response().await.contains("close"));
+        sleep(idle).await;
+        pair
+    }
+
+    async fn send(&mut self, bytes: &str) {
+        self.client
+            .write_all(bytes.as_bytes())
+            .await
+            .expect("the server reads");
+    }
+
+    fn drain(&self) {
+        self.shared.set_mood(Mood::Draining);
+    }
+
+    /// Reads one response; empty where the stream ends instead.
+    async fn response(&mut self) -> String {
+        let mut read = Vec::new();
+        while !read.ends_with(b"\r\n\r\nok") && self.client.read_buf(&mut read).await.unwrap() > 0 {
+        }
+        String::from_utf8(read).unwrap()
+    }
+
+    /// Reads to the end; returns what came and how long that took.
+    async fn rest(&mut self) -> (String, Duration) {
+        let begin = Instant::now();
+        let mut read = String::new();
+        self.client.read_to_string(&mut read).await.unwrap();
+        (read, begin.elapsed())
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    match request.uri().path() {
+        "/panic" => panic!("as asked for"),
+        "/slow" => sleep(Duration::from_secs(5)).await,
+        _ => {}
+    }
+    Ok(Response::new(Full::new("ok".into())))
+}
+
+fn count(text: &str, what: &str) -> usize {
+    text.matches(what).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_beyond_the_grace_closes_at_once() {
+    let mut pair = Pair::idle_for(GRACE).await;
+    pair.drain();
+    assert_eq!(pair.rest().await, (String::new(), Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_within_the_grace_waits_for_the_rest_of_it() {
+    let mut pair = Pair::idle_for(GRACE / 4).await;
+    pair.drain();
+    assert_eq!(pair.rest().await, (String::new(), GRACE * 3 / 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_within_the_grace_answers_one_more_request() {
+    let mut pair = Pair::idle_for(GRACE / 4).await;
+    pair.drain();
+    sleep(GRACE / 2).await;
+    pair.send(GET).await;
+    let (rest, took) = pair.rest().await;
+    assert!(
+        rest.contains("200 OK") && rest.contains("connection: close"),
+        "{rest}"
+    );
+    assert_eq!(took, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_counts_from_its_accept() {
+    let mut pair = Pair::new();
+    sleep(GRACE / 4).await;
+    pair.drain();
+    assert_eq!(pair.rest().await, (String::new(), GRACE * 3 / 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_closed_after_the_header_timeout() {
+    assert_eq!(Pair::new().rest().await, (String::new(), HEADER_TIMEOUT));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_in_flight_gets_its_response_with_close() {
+    let mut pair = Pair::new();
+    pair.send("GET /slow HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    sleep(Duration::from_secs(1)).await;
+    pair.drain();
+    let (rest, took) = pair.rest().await;
+    assert!(
+        rest.contains("200 OK") && rest.contains("connection: close"),
+        "{rest}"
+    );
+    assert_eq!(took, Duration::from_secs(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_may_be_completed() {
+    // At every place where a head can be cut, on a new connection and on a used one.
+    for cut in 1..GET.len() {
+        for is_used in [false, true] {
+            let mut pair = if is_used {
+                Pair::idle_for(GRACE * 2).await
+            } else {
+                Pair::new()
+            };
+            pair.send(&GET[..cut]).await;
+            sleep(Duration::from_millis(1)).await;
+            pair.drain();
+            sleep(HEAD_LIMIT / 2).await;
+            pair.send(&GET[cut..]).await;
+            let (rest, _) = pair.rest().await;
+            assert!(
+                rest.contains("200 OK"),
+                "cut at {cut}, used: {is_used}: {rest}"
+            );
+            assert!(rest.contains("connection: close"), "{rest}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_that_ends_never_is_bounded() {
+    for begin in ["G", "P", "PRI * HTTP/2", "\r\n", "GET / HTTP/1.1\r\nhost:"] {
+        let mut pair = Pair::new();
+        pair.send(begin).await;
+        sleep(Duration::from_millis(1)).await;
+        pair.drain();
+        let (rest, took) = pair.rest().await;
+        assert!(
+            rest.is_empty() || rest.starts_with("HTTP/1.1 408"),
+            "{begin:?}: {rest}"
+        );
+        assert_eq!(took, HEAD_LIMIT, "{begin:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_is_bounded_without_a_drain_too() {
+    let mut pair = Pair::idle_for(HEADER_TIMEOUT * 3).await;
+    pair.send("GET / HTTP/1.1\r\nhost:").await;
+    let (rest, took) = pair.rest().await;
+    assert!(rest.starts_with("HTTP/1.1 408"), "{rest}");
+    assert_eq!(took, HEADER_TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_second_head_read_with_the_first_is_kept() {
+    let mut pair = Pair::new();
+    pair.send(&format!("{GET}GET / HT")).await;
+    pair.response().await;
+    sleep(GRACE * 2).await;
+    pair.drain();
+    sleep(HEAD_LIMIT / 2).await;
+    pair.send("TP/1.1\r\nhost: test\r\n\r\n").await;
+    let (rest, _) = pair.rest().await;
+    assert!(
+        rest.contains("200 OK") && rest.contains("connection: close"),
+        "{rest}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipelined_requests_are_answered_and_only_the_last_says_close() {
+    let mut pair = Pair::new();
+    let first = "GET /slow HTTP/1.1\r\nhost: test\r\n\r\n";
+    pair.send(&format!("{first}{GET}{GET}")).await;
+    sleep(Duration::from_secs(1)).await;
+    pair.drain();
+    let (rest, _) = pair.rest().await;
+    assert_eq!(count(&rest, "200 OK"), 3, "{rest}");
+    assert_eq!(count(&rest, "connection: close"), 1, "{rest}");
+    assert!(
+        rest.rfind("connection: close") > rest.rfind("200 OK"),
+        "{rest}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_never_taken_for_a_request() {
+    let mut pair = Pair::new();
+    let head = "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 100\r\n\r\n";
+    pair.send(&format!("{head}{GET}")).await;
+    sleep(Duration::from_millis(1)).await;
+    pair.drain();
+    let (rest, _) = pair.rest().await;
+    assert_eq!(count(&rest, "HTTP/1.1"), 1, "{rest}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lame_duck_announces_the_close_and_leaves_idle_connections() {
+    let mut pair = Pair::idle_for(GRACE * 2).await;
+    pair.shared.set_mood(Mood::LameDuck);
+    sleep(GRACE * 2).await;
+    pair.send(GET).await;
+    let (rest, _) = pair.rest().await;
+    assert!(
+        rest.contains("200 OK") && rest.contains("connection: close"),
+        "{rest}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_handler_is_answered_and_ends_only_the_request() {
+    let mut pair = Pair::new();
+    pair.send("GET /panic HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let mut head = [0; 12];
+    pair.client.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 500");
+    pair.send(GET).await;
+    assert!(pair.response().await.contains("200 OK"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_ends_everything_at_once() {
+    let mut pair = Pair::new();
+    pair.send("GET /slow HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    sleep(Duration::from_secs(1)).await;
+    pair.shared.set_mood(Mood::Cut);
+    assert_eq!(pair.rest().await, (String::new(), Duration::ZERO));
+    pair.shared.connections.empty().await;
+}
+
+/// The race that loses requests elsewhere: the server closes, and a request has just come.
+///
+/// All orders of "drain", "request" and "end of the grace", a millisecond apart and at the same
+/// instant, with the head in one piece and in two, on a new and on a used connection: a request that
+/// the client could still write is answered in full.
+#[tokio::test(start_paused = true)]
+async fn what_could_be_written_is_answered() {
+    let grace = 200;
+    let around = |point: u64| [point.saturating_sub(1), point, point + 1];
+    let moments = || {
+        [0, grace / 2, grace, grace * 2]
+            .into_iter()
+            .flat_map(around)
+    };
+    for is_used in [false, true] {
+        for drain_at in moments() {
+            for request_at in moments() {
+                for cut in [None, Some(1), Some(GET.len() / 2), Some(GET.len() - 1)] {
+                    race(is_used, drain_at, request_at, cut).await;
+                }
+            }
+        }
+    }
+}
+
+async fn race(is_used: bool, drain_at: u64, request_at: u64, cut: Option<usize>) {
+    let mut pair = if is_used {
+        Pair::idle_for(Duration::ZERO).await
+    } else {
+        Pair::new()
+    };
+    let shared = Arc::clone(&pair.shared);
+    tokio::spawn(async move {
+        sleep(Duration::from_millis(drain_at)).await;
+        shared.set_mood(Mood::Draining);
+    });
+    sleep(Duration::from_millis(request_at)).await;
+    let (first, second) = GET.split_at(cut.unwrap_or(0));
+    let mut written = pair.client.write_all(first.as_bytes()).await;
+    if written.is_ok() && cut.is_some() {
+        sleep(Duration::from_millis(1)).await;
+        written = pair.client.write_all(second.as_bytes()).await;
+    } else if written.is_ok() {
+        written = pair.client.write_all(second.as_bytes()).await;
+    }
+    // A write that fails is a client that knows, and sends the request elsewhere.
+    if written.is_ok() {
+        let response = pair.response().await;
+        assert!(
+            response.contains("200 OK"),
+            "used: {is_used}, drain at {drain_at}, request at {request_at}, cut {cut:?}: {response:?}"
+        );
+    }
+}
