@@ -60,14 +60,30 @@ async fn linger(tcp: &TcpStream, may_be_sending: bool) {
         if may_be_sending {
             std::future::pending::<()>().await;
         }
-        // The kernel wakes a half-closed socket's writers when the end of the stream is acknowledged.
-        let _ = tcp
-            .async_io(Interest::WRITABLE, || is_acknowledged(tcp))
-            .await;
+        acknowledged(tcp).await;
         // One more look at what has come meanwhile.
         let _ = discard_now(tcp);
     };
     acknowledged.or(discard(tcp)).await;
+}
+
+/// Waits until the peer has acknowledged the end of the stream, or will never do.
+async fn acknowledged(tcp: &TcpStream) {
+    // The kernel wakes a half-closed socket's writers at the acknowledgement. A socket that was reset
+    // stays ready for ever and acknowledges nothing any more, so that has to be looked for.
+    while tcp
+        .ready(Interest::WRITABLE)
+        .await
+        .is_ok_and(|ready| !ready.is_write_closed())
+    {
+        // An error that says "would block" makes `ready` wait for the next wake-up.
+        if tcp
+            .try_io(Interest::WRITABLE, || is_acknowledged(tcp))
+            .is_ok()
+        {
+            return;
+        }
+    }
 }
 
 fn is_acknowledged(tcp: &TcpStream) -> io::Result<()> {
