@@ -65,7 +65,8 @@ fn c1_a_request_in_the_socket_of_an_idle_connection_is_answered(listen: &Listen)
         connection.send(get("/"));
         server.signal(Signal::TERM);
     });
-    connection.response().expect_last();
+    // Whether it says `close` depends on which of the two the process sees first.
+    assert_eq!(connection.response().status, 200);
     connection.expect_eof();
     listen.expect_clean_end(server);
 }
@@ -197,7 +198,8 @@ fn c10_the_accept_queue_is_served(listen: &Listen) {
         connections
     });
     for mut connection in connections {
-        connection.response().expect_last();
+        // Those that are served before the signal is seen do not say `close`.
+        assert_eq!(connection.response().text(), "hello");
         connection.expect_eof();
     }
     listen.expect_clean_end(server);
