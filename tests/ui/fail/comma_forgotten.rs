@@ -1,0 +1,2 @@
+#[graceful::main(timeout = "5s" signals = [TERM])]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[graceful::main(crate = 5)]
+async fn main() {}

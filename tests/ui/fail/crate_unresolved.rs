@@ -1,0 +1,2 @@
+#[graceful::main(crate = not_there)]
+async fn main() {}

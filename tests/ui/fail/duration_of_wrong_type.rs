@@ -1,0 +1,2 @@
+#[graceful::main(timeout = 2 * 5)]
+async fn main() {}

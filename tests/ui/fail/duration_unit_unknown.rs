@@ -1,0 +1,2 @@
+#[graceful::main(restart_timeout = "30sec")]
+async fn main() {}

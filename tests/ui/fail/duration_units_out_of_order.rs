@@ -1,0 +1,2 @@
+#[graceful::main(timeout = "30s1m")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[graceful::main(lame_duck = "1.5s")]
+async fn main() {}

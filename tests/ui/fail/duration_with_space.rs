@@ -1,0 +1,2 @@
+#[graceful::main(timeout = "1m 30s")]
+async fn main() {}

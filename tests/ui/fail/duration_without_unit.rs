@@ -1,0 +1,2 @@
+#[graceful::main(timeout = "5")]
+async fn main() {}

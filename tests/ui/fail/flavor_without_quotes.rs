@@ -1,0 +1,2 @@
+#[graceful::main(flavor = current_thread)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[graceful::main(lame_duck = "30s")]
+async fn main() {}

@@ -1,0 +1,6 @@
+#[graceful::main]
+fn main() -> std::io::Result<impl graceful::Server> {
+    let listener = graceful::bind("127.0.0.1:0").await?;
+    drop(listener);
+    Ok(std::future::ready(()))
+}

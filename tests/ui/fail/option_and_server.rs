@@ -1,0 +1,4 @@
+#[graceful::main(timout = "5s")]
+async fn main() -> u16 {
+    3000
+}

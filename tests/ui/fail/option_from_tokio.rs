@@ -1,0 +1,2 @@
+#[graceful::main(start_paused = true)]
+async fn main() {}

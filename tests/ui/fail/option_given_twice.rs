@@ -1,0 +1,2 @@
+#[graceful::main(timeout = "5s", timeout = "10s")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[graceful::main(timout = "5s")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[graceful::main(pid_file = Some("server.pid"))]
+async fn main() {}

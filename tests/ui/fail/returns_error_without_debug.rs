@@ -1,0 +1,6 @@
+struct Broken;
+
+#[graceful::main]
+async fn main() -> Result<impl graceful::Server, Broken> {
+    Ok(std::future::ready(()))
+}

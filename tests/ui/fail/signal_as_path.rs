@@ -1,0 +1,2 @@
+#[graceful::main(signals = [graceful::Signal::Term])]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[graceful::main(signals = ["TERM"])]
+async fn main() {}

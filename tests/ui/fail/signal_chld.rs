@@ -1,0 +1,2 @@
+#[graceful::main(restart = [CHLD])]
+async fn main() {}

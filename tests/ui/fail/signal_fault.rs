@@ -1,0 +1,2 @@
+#[graceful::main(signals = [TERM, SEGV])]
+async fn main() {}

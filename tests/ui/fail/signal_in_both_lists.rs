@@ -1,0 +1,2 @@
+#[graceful::main(signals = [TERM, HUP], restart = [HUP])]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[graceful::main(signals = [KILL])]
+async fn main() {}

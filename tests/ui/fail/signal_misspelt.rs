@@ -1,0 +1,2 @@
+#[graceful::main(signals = [INT, TREM])]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[graceful::main(restart = [TERM])]
+async fn main() {}

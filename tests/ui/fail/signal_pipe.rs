@@ -1,0 +1,2 @@
+#[graceful::main(signals = [PIPE, TERM])]
+async fn main() {}

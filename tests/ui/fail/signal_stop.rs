@@ -1,0 +1,2 @@
+#[graceful::main(signals = [TERM, STOP])]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[graceful::main(signals = [INT, TERM, INT])]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[graceful::main(signals = [RELOAD])]
+async fn main() {}

@@ -1,0 +1,4 @@
+#[graceful::main]
+async fn main() -> std::io::Result<impl graceful::Server> {
+    std::future::ready(())
+}

@@ -1,0 +1,4 @@
+#[graceful::main(flavor = "current_thread", restart = [])]
+async fn main() -> Result<(), String> {
+    Ok(())
+}
