@@ -18,6 +18,9 @@ fn good_programs_run_and_mistakes_are_explained() {
 }
 
 fn rustc_version() -> String {
-    let output = Command::new("rustc").arg("--version").output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
+    let output = Command::new("rustc")
+        .arg("--version")
+        .output()
+        .expect("rustc is there");
+    String::from_utf8(output.stdout).expect("a version is UTF-8")
 }
