@@ -53,7 +53,14 @@ impl Systemd {
         let booted = wait_for_boot(&booted, outer);
         let (outer, init) = need("a boot", booted)?;
         let init_descriptor = need("its process 1", pidfd_open(init, PidfdFlags::empty()))?;
-        Ok(Self { outer, init, init_descriptor, shared, _root: root, _control_group: control_group })
+        Ok(Self {
+            outer,
+            init,
+            init_descriptor,
+            shared,
+            _root: root,
+            _control_group: control_group,
+        })
     }
 
     /// Returns the directory that is `/rig` in there.
@@ -90,7 +97,11 @@ impl Systemd {
     pub fn must(&self, arguments: &[&str]) {
         let output = self.systemctl(arguments);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "systemctl {arguments:?}: {said}\n{}", self.journal());
+        assert!(
+            output.status.success(),
+            "systemctl {arguments:?}: {said}\n{}",
+            self.journal()
+        );
     }
 
     /// Returns a property of `unit` as systemd sees it at this moment.
@@ -101,7 +112,10 @@ impl Systemd {
 
     /// Returns everything that was logged.
     pub fn journal(&self) -> String {
-        let output = self.run("journalctl", &["--no-pager", "--output=short-monotonic", "--no-hostname"]);
+        let output = self.run(
+            "journalctl",
+            &["--no-pager", "--output=short-monotonic", "--no-hostname"],
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -113,7 +127,9 @@ impl Systemd {
     pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
         let target = self.init.as_raw_nonzero().to_string();
         Command::new("nsenter")
-            .args(["--target", &target, "--mount", "--uts", "--ipc", "--cgroup", "--pid", "--"])
+            .args([
+                "--target", &target, "--mount", "--uts", "--ipc", "--cgroup", "--pid", "--",
+            ])
             .args(["timeout", &LIMIT.as_secs().to_string(), program])
             .args(arguments)
             .stdin(Stdio::null())
@@ -134,8 +150,14 @@ fn needed_programs() -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not root"));
     }
-    for program in ["/usr/lib/systemd/systemd", "/usr/bin/unshare", "/usr/bin/nsenter", "/usr/bin/setpriv"] {
-        fs::metadata(program).map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
+    for program in [
+        "/usr/lib/systemd/systemd",
+        "/usr/bin/unshare",
+        "/usr/bin/nsenter",
+        "/usr/bin/setpriv",
+    ] {
+        fs::metadata(program)
+            .map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
     }
     Ok(())
 }
@@ -147,7 +169,9 @@ fn need<T, E: std::fmt::Display>(what: &str, got: Result<T, E>) -> Result<T, Str
 fn write_units(shared: &Path, units: &[(&str, &str)]) -> io::Result<()> {
     let directory = shared.join("units");
     fs::create_dir(&directory)?;
-    units.iter().try_for_each(|(name, content)| fs::write(directory.join(name), content))
+    units
+        .iter()
+        .try_for_each(|(name, content)| fs::write(directory.join(name), content))
 }
 
 /// Opens the socket on which systemd says that it is up. It has no path, because the namespaces have none in common.
@@ -165,7 +189,16 @@ fn unshare(control_group: &ControlGroup, root: &Path, shared: &Path, notify: &st
     command
         .args(["-c", enter])
         .arg(&control_group.path)
-        .args(["unshare", "--mount", "--uts", "--ipc", "--cgroup", "--pid", "--fork", "--kill-child"])
+        .args([
+            "unshare",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--cgroup",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ])
         .args(["sh", "-c", include_str!("systemd/boot.sh"), "boot.sh"])
         .args([root, shared])
         .env_clear()
@@ -182,17 +215,28 @@ fn wait_for_boot(notifications: &UnixDatagram, mut outer: Child) -> io::Result<(
     let deadline = Instant::now() + LIMIT;
     let ended = pidfd_open(Pid::from_child(&outer), PidfdFlags::empty())?;
     loop {
-        let mut sources = [PollFd::new(notifications, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
+        let mut sources = [
+            PollFd::new(notifications, PollFlags::IN),
+            PollFd::new(&ended, PollFlags::IN),
+        ];
         let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: 0 };
+        let left = Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: 0,
+        };
         if poll(&mut sources, Some(&left))? == 0 || !sources[1].revents().is_empty() {
             outer.kill()?;
             let output = outer.wait_with_output()?;
-            return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
+            return Err(io::Error::other(
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            ));
         }
         let mut message = [0; 4096];
         let length = notifications.recv(&mut message)?;
-        if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1") {
+        if String::from_utf8_lossy(&message[..length])
+            .lines()
+            .any(|line| line == "READY=1")
+        {
             let init = child_of(outer.id())?;
             return Ok((outer, init));
         }
@@ -201,8 +245,13 @@ fn wait_for_boot(notifications: &UnixDatagram, mut outer: Child) -> io::Result<(
 
 fn child_of(pid: u32) -> io::Result<Pid> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    let child = children.split_whitespace().next().and_then(|child| child.parse().ok());
-    child.and_then(Pid::from_raw).ok_or_else(|| io::Error::other("unshare has no child"))
+    let child = children
+        .split_whitespace()
+        .next()
+        .and_then(|child| child.parse().ok());
+    child
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| io::Error::other("unshare has no child"))
 }
 
 /// A control group of our own, removed with everything below it.
@@ -214,7 +263,9 @@ struct ControlGroup {
 impl ControlGroup {
     fn new() -> io::Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mounts")?;
-        let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let mut mounts = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>());
         let mount = mounts.find(|mount| mount.get(2) == Some(&"cgroup2"));
         let mount = mount.ok_or_else(|| io::Error::other("none is mounted"))?;
         let path = Path::new(mount[1]).join(format!("graceful-rig-{}", unique()));
@@ -245,5 +296,9 @@ fn remove_groups(path: &Path) -> io::Result<()> {
 
 fn unique() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
 }

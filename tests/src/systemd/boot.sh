@@ -10,6 +10,7 @@ mount --make-rprivate /
 mount -t tmpfs -o mode=755 rig "$root"
 cd "$root"
 mkdir -p etc/systemd/system etc/systemd/journald.conf.d old proc rig root run sys tmp usr var/log/journal var/tmp
+ln -s ../run var/run
 chmod 1777 tmp var/tmp
 
 mount --rbind /usr usr
@@ -17,6 +18,12 @@ mount -o remount,bind,ro usr
 for link in bin sbin lib lib32 lib64 libx32; do
     if [ -L "/$link" ]; then cp -P "/$link" "$link"; fi
 done
+# Of the host's units the targets, the slices and the journal; nothing that loads a module or mounts a file system.
+system=usr/lib/systemd/system
+mkdir units
+cp "$system"/*.target "$system"/*.slice "$system"/systemd-journald.* "$system"/systemd-journald-dev-log.socket units/
+mount --bind units "$system"
+mount -t tmpfs -o ro none usr/lib/systemd/system-generators
 mount -t proc proc proc
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
@@ -38,9 +45,8 @@ cp /etc/passwd /etc/group etc/
 echo 'ID=rig' > etc/os-release
 echo uninitialized > etc/machine-id
 # The audit of the kernel is the host's.
-ln -s /dev/null etc/systemd/system/systemd-journald-audit.socket
-printf '[Journal]\nAudit=no\nStorage=persistent\nRateLimitBurst=0\n' > etc/systemd/journald.conf.d/rig.conf
-cp rig/units/* etc/systemd/system/
+printf '[Journal]\nAudit=no\nRateLimitBurst=0\n' > etc/systemd/journald.conf.d/rig.conf
+cp -r rig/units/. etc/systemd/system/
 cat > etc/systemd/system/rig.target <<'UNIT'
 [Unit]
 Description=The journal and nothing else

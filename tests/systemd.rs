@@ -1,0 +1,290 @@
+//! Chapter I of the behaviours, under a real systemd, with the unit files that ship in `examples`.
+//!
+//! Each test boots a systemd of its own (see `graceful_tests::systemd`). Where a machine cannot do that, it says so and passes.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use graceful_tests::address::is_refusal;
+use graceful_tests::load::Style;
+use graceful_tests::systemd::Systemd;
+use graceful_tests::{Address, Connection, LIMIT, Load, get};
+
+const SERVER: &str = env!("CARGO_BIN_EXE_echo");
+const UNIT: &str = include_str!("../examples/systemd/graceful.service");
+const SOCKET_UNIT: &str = include_str!("../examples/systemd/graceful.socket");
+const SERVICE: &str = "graceful.service";
+
+/// A systemd with the shipped service in it, started.
+struct Service {
+    systemd: Systemd,
+    address: Address,
+}
+
+impl Service {
+    /// Starts the service with `extra` lines in its `[Service]` section; `None` where this machine cannot boot a systemd.
+    #[track_caller]
+    fn start(extra: &str) -> Option<Self> {
+        let address = free_address();
+        let unit = unit(&format!("listen={address}"), extra);
+        let service = Self::boot(address, &[(SERVICE, &unit)])?;
+        service.systemd.must(&["start", SERVICE]);
+        Some(service)
+    }
+
+    fn boot(address: Address, units: &[(&str, &str)]) -> Option<Self> {
+        let systemd = match Systemd::boot(units) {
+            Ok(systemd) => systemd,
+            Err(reason) => {
+                eprintln!("skipped: {reason}");
+                return None;
+            }
+        };
+        systemd.deploy(Path::new(SERVER), "server");
+        Some(Self { systemd, address })
+    }
+
+    fn reload(&self) {
+        let before = self.main_pid();
+        self.systemd.must(&["reload", SERVICE]);
+        assert_ne!(self.main_pid(), before, "{}", self.systemd.journal());
+    }
+
+    fn property(&self, name: &str) -> String {
+        self.systemd.property(SERVICE, name)
+    }
+
+    fn main_pid(&self) -> String {
+        self.property("MainPID")
+    }
+
+    fn pid(&self) -> String {
+        Connection::open(&self.address).get("/pid").text()
+    }
+
+    /// Waits until a property is as wanted.
+    #[track_caller]
+    fn wait_for(&self, name: &str, wanted: impl Fn(&str) -> bool) {
+        let start = Instant::now();
+        loop {
+            let value = self.property(name);
+            if wanted(&value) {
+                return;
+            }
+            let late = start.elapsed() > LIMIT;
+            assert!(
+                !late,
+                "{name} is still `{value}`\n{}",
+                self.systemd.journal()
+            );
+        }
+    }
+
+    /// Asks for an answer of one second, and returns when its first piece has arrived.
+    fn begin_long_answer(&self) -> Connection {
+        let mut connection = Connection::open(&self.address);
+        connection.send(get("/stream?n=20&ms=50"));
+        assert_eq!(connection.head().status, 200);
+        connection.some_bytes();
+        connection
+    }
+}
+
+fn finish_long_answer(mut connection: Connection) {
+    let rest = connection.rest().expect("the answer comes whole");
+    let rest = String::from_utf8(rest).expect("the answer is text");
+    assert!(
+        rest.contains("19;") && rest.ends_with("0\r\n\r\n"),
+        "{rest:?}"
+    );
+}
+
+/// The shipped unit for the server of the tests.
+fn unit(arguments: &str, extra: &str) -> String {
+    let start = format!("ExecStart=/rig/server restart=USR2 timeout=10s {arguments}\n{extra}");
+    UNIT.replace("ExecStart=/usr/local/bin/server", &start)
+}
+
+/// An address that nobody listens on, at this moment.
+fn free_address() -> Address {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    Address::Tcp(listener.local_addr().expect("it is bound"))
+}
+
+#[test]
+fn start_is_over_when_the_server_accepts() {
+    let Some(service) = Service::start("") else {
+        return;
+    };
+    assert_eq!(service.pid(), service.main_pid());
+    assert_eq!(service.property("ActiveState"), "active");
+}
+
+#[test]
+fn reload_hands_over_under_load_and_nothing_is_lost() {
+    let Some(service) = Service::start("") else {
+        return;
+    };
+    let loads =
+        [Style::KeepAlive, Style::Reconnect].map(|style| Load::start(&service.address, 8, style));
+    for round in 1..=5 {
+        loads
+            .iter()
+            .for_each(|load| load.wait_until_served(round * 200));
+        service.reload();
+        assert_eq!(service.pid(), service.main_pid());
+    }
+    service.systemd.must(&["stop", SERVICE]);
+    assert_eq!(
+        service.property("Result"),
+        "success",
+        "{}",
+        service.systemd.journal()
+    );
+    loads.into_iter().for_each(Load::expect_nothing_lost);
+}
+
+#[test]
+fn stop_after_a_reload_finishes_the_requests_of_both_processes() {
+    let Some(service) = Service::start("") else {
+        return;
+    };
+    let on_the_old = service.begin_long_answer();
+    service.reload();
+    let on_the_new = service.begin_long_answer();
+    service.systemd.must(&["stop", SERVICE]);
+    finish_long_answer(on_the_old);
+    finish_long_answer(on_the_new);
+    assert_eq!(
+        service.property("Result"),
+        "success",
+        "{}",
+        service.systemd.journal()
+    );
+}
+
+#[test]
+fn a_reload_that_fails_says_so_and_the_next_one_works() {
+    let Some(service) = Service::start("") else {
+        return;
+    };
+    let before = service.main_pid();
+    service.systemd.deploy(Path::new("/bin/false"), "server");
+    service.systemd.systemctl(&["reload", SERVICE]);
+    service.wait_for("StatusText", |text| text.starts_with("restart failed: "));
+    assert_eq!(service.property("ActiveState"), "active");
+    assert_eq!(service.main_pid(), before);
+    assert_eq!(service.pid(), before);
+
+    service.systemd.deploy(Path::new(SERVER), "server");
+    service.reload();
+    assert_eq!(service.pid(), service.main_pid());
+}
+
+#[test]
+fn listeners_in_the_store_outlive_restart_and_sigkill() {
+    // A killed process takes with it the requests that it had accepted; a refused connect is what must not be.
+    let Some(service) = Service::start("Restart=always\nRestartSec=0\nStartLimitInterval=0\n")
+    else {
+        return;
+    };
+    service.wait_for("NFileDescriptorStore", |count| count == "1");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let connects = || {
+            while !done.load(Ordering::Relaxed) {
+                if let Err(error) = service.address.connect() {
+                    assert!(!is_refusal(&error), "{error}");
+                }
+            }
+        };
+        let client = scope.spawn(connects);
+        for _ in 0..3 {
+            let before = service.main_pid();
+            service.systemd.must(&["kill", "--signal=KILL", SERVICE]);
+            service.wait_for("MainPID", |pid| pid != "0" && pid != before);
+            service.wait_for("ActiveState", |state| state == "active");
+            service.systemd.must(&["restart", SERVICE]);
+            service.reload();
+        }
+        done.store(true, Ordering::Relaxed);
+        client.join().expect("nobody was refused");
+    });
+    assert_eq!(service.pid(), service.main_pid());
+    assert_eq!(service.property("NFileDescriptorStore"), "1");
+}
+
+#[test]
+fn stop_asks_for_more_time_and_says_what_it_waits_for() {
+    let Some(service) = Service::start("TimeoutStopSec=500ms\n") else {
+        return;
+    };
+    let answer = service.begin_long_answer();
+    service.systemd.must(&["stop", "--no-block", SERVICE]);
+    service.wait_for("StatusText", |text| text.contains("1 request"));
+    assert_eq!(service.property("ActiveState"), "deactivating");
+    finish_long_answer(answer);
+    service.wait_for("ActiveState", |state| state == "inactive");
+    assert_eq!(
+        service.property("Result"),
+        "success",
+        "{}",
+        service.systemd.journal()
+    );
+}
+
+#[test]
+fn the_watchdog_hears_from_every_generation() {
+    let Some(service) = Service::start("WatchdogSec=1\n") else {
+        return;
+    };
+    for _ in 0..2 {
+        for _ in 0..2 {
+            let before = service.property("WatchdogTimestampMonotonic");
+            service.wait_for("WatchdogTimestampMonotonic", |time| time != before);
+        }
+        service.reload();
+    }
+    assert_eq!(service.property("NRestarts"), "0");
+}
+
+#[test]
+fn a_socket_unit_is_found_by_name_and_handed_over() {
+    let address = free_address();
+    let socket = SOCKET_UNIT.replace("127.0.0.1:3000", &address.to_string());
+    let units = [
+        ("graceful.socket", socket.as_str()),
+        (SERVICE, &unit("listen=systemd:web", "")),
+    ];
+    let Some(service) = Service::boot(address, &units) else {
+        return;
+    };
+    service.systemd.must(&["start", "graceful.socket"]);
+    // The first connection starts the service.
+    assert_eq!(service.pid(), service.main_pid());
+    let load = Load::start(&service.address, 8, Style::Reconnect);
+    for round in 1..=2 {
+        load.wait_until_served(round * 200);
+        service.reload();
+        service.systemd.must(&["restart", SERVICE]);
+    }
+    service.systemd.must(&["stop", "graceful.socket"]);
+    service.systemd.must(&["stop", SERVICE]);
+    load.expect_nothing_lost();
+}
+
+#[test]
+fn nothing_of_it_is_left_on_the_host() {
+    let mounts = || fs::read_to_string("/proc/self/mounts").expect("it can be read");
+    let before = mounts();
+    let Some(service) = Service::start("") else {
+        return;
+    };
+    let shared = service.systemd.shared().to_owned();
+    drop(service);
+    assert_eq!(mounts(), before);
+    assert!(!shared.exists());
+}
