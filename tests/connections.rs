@@ -116,19 +116,35 @@ const HALF_HEADS: [&str; 4] = [
 
 fn c6_half_a_head_may_be_completed(listen: &Listen) {
     for first in HALF_HEADS {
-        let server = listen.start(&["grace=30s", "header_timeout=30s"]);
-        let mut connection = half_a_head(&server, first);
-        sleep(Duration::from_millis(100));
-        let request = get("/");
-        // What is missing: the rest of the request that `first` ends with.
-        let begun = (0..request.len())
-            .rev()
-            .find(|end| first.ends_with(&request[..*end]));
-        connection.send(&request[begun.unwrap_or(0)..]);
-        connection.response().expect_last();
+        // A machine that is too busy to keep the bound itself shows nothing, and gets another try.
+        let was_in_time = (0..10).any(|_| completes_in_time(listen, first));
+        assert!(
+            was_in_time,
+            "this machine is too busy to complete {first:?} within a second"
+        );
+    }
+}
+
+/// Completes the request that `first` ends with, and returns whether that was within the second
+/// which the server grants.
+fn completes_in_time(listen: &Listen, first: &str) -> bool {
+    let server = listen.start(&["grace=30s"]);
+    let begin = Instant::now();
+    let mut connection = half_a_head(&server, first);
+    sleep(Duration::from_millis(100));
+    let request = get("/");
+    let begun = (0..request.len())
+        .rev()
+        .find(|end| first.ends_with(&request[..*end]));
+    connection.send(&request[begun.unwrap_or(0)..]);
+    let is_in_time = begin.elapsed() < Duration::from_secs(1);
+    let response = connection.response();
+    if is_in_time {
+        response.expect_last();
         connection.expect_eof();
         listen.expect_clean_end(server);
     }
+    is_in_time
 }
 
 fn c6_half_a_head_that_is_never_completed_is_ended(listen: &Listen) {
@@ -168,7 +184,6 @@ fn c8_a_connect_after_the_seal_is_refused(listen: &Listen) {
     upload.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\n");
     server.wait_for("handling /upload");
     server.drain();
-    server.address().wait_until_refused();
     for _ in 0..20 {
         let begin = Instant::now();
         let error = Connection::try_open(server.address()).expect_err("it stays refused");

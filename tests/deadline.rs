@@ -46,12 +46,14 @@ fn d1_a_request_is_cut_and_named((flavor, _): Flavor) {
 
 fn d2_every_worker_blocked((flavor, workers): Flavor) {
     let server = Server::start(command!("echo", "timeout=1s", flavor));
-    let block = |_| {
-        let mut connection = server.connect();
-        connection.send(get("/block?ms=600000"));
-        connection
-    };
-    let _connections: Vec<_> = (0..workers).map(block).collect();
+    // More than there are workers, and all at once: whatever a worker has in its own hands when it
+    // is blocked is lost for the others.
+    let mut connections = server.connect_accepted(8);
+    server.freeze(|| {
+        for connection in &mut connections {
+            connection.send(get("/block?ms=600000"));
+        }
+    });
     server.wait_for_times("handling /block", workers);
     expect_gone_at_the_deadline(server);
 }

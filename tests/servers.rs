@@ -41,7 +41,6 @@ fn g2_an_admin_server_stays_up_to_the_end() {
     upload.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\n");
     server.wait_for("handling /upload");
     server.drain();
-    main.wait_until_refused();
     let readiness = Connection::open(admin).get("/status");
     assert_eq!((readiness.status, &*readiness.text()), (503, "not ready"));
     upload.send("hello");
@@ -91,8 +90,8 @@ fn wait_until_not_ready(address: &Address) {
     let deadline = Instant::now() + LIMIT;
     while Instant::now() < deadline {
         let response = Connection::open(address).get("/status");
-        if response.status == 503 {
-            assert!(response.says_close(), "{response:?}");
+        // The first of them may come before the listener has heard that it is a lame duck.
+        if response.status == 503 && response.says_close() {
             return;
         }
     }

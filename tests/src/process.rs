@@ -78,11 +78,12 @@ impl Server {
         kill_process(self.pid, signal).expect("an unreaped child can be signalled");
     }
 
-    /// Sends `SIGTERM` and waits until the process says that it drains.
+    /// Sends `SIGTERM` and waits until the first listener drains: until it refuses connects.
     #[track_caller]
     pub fn drain(&self) {
         self.signal(Signal::TERM);
         self.wait_for("draining");
+        self.address().wait_until_refused();
     }
 
     /// Stops the process in its tracks, runs `during`, and lets it go on.

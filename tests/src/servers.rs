@@ -15,9 +15,8 @@ pub type Running = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// Serves on every `listen=` address, by default on one free port.
 ///
-/// `limit=` is the most connections at a time, `header_timeout=` how long a request head may take,
-/// `tls=` the directory of a certificate, and `admin=` the address of one more server, which stays
-/// up to the end.
+/// `limit=` is the most connections at a time, `tls=` the directory of a certificate, and
+/// `admin=` the address of one more server that stays up to the end.
 ///
 /// # Errors
 ///
@@ -57,9 +56,6 @@ fn server(listener: Listener, settings: &Settings) -> io::Result<Running> {
     let mut server = graceful::serve(listener, Echo);
     if let Some(limit) = settings.number("limit") {
         server = server.max_connections(limit);
-    }
-    if let Some(timeout) = settings.duration("header_timeout") {
-        server = server.header_timeout(timeout);
     }
     Ok(match settings.text("tls").map(Path::new) {
         Some(directory) => {
