@@ -53,9 +53,10 @@ fn a3_an_unlisted_signal_keeps_its_default() {
 fn a3_an_ignored_hangup_stays_ignored() {
     for signals in ["signals=TERM", "signals=HUP,TERM"] {
         let server = Server::start(process::ignoring_hangup(command!("echo", signals)));
+        let mut connection = server.wait_until_ready();
         server.signal(Signal::HUP);
         // Had it been taken, it would have been so before TERM.
-        assert_eq!(server.connect().get("/status").text(), "ready");
+        assert_eq!(connection.get("/status").text(), "ready");
         server.signal(Signal::TERM);
         let log = server.exit_within(SOON).expect(0);
         assert!(

@@ -78,6 +78,21 @@ impl Server {
         kill_process(self.pid, signal).expect("an unreaped child can be signalled");
     }
 
+    /// Asks as a load balancer does, until the process says that it is ready.
+    ///
+    /// Which it is a moment after it said that it listens.
+    #[track_caller]
+    pub fn wait_until_ready(&self) -> Connection {
+        let mut connection = self.connect();
+        let deadline = Instant::now() + LIMIT;
+        while Instant::now() < deadline {
+            if connection.get("/status").status == 200 {
+                return connection;
+            }
+        }
+        panic!("not ready within {LIMIT:?}:\n{}", self.log);
+    }
+
     /// Sends `SIGTERM` and waits until the first listener drains: until it refuses connects.
     #[track_caller]
     pub fn drain(&self) {
