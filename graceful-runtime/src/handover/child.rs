@@ -462,3 +462,6 @@ impl fmt::Display for End {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -158,3 +158,6 @@ pub(crate) enum MeetError {
     /// Somebody waits and cannot be understood: this process must not start beside it.
     Version(String),
 }
+
+#[cfg(test)]
+mod tests;

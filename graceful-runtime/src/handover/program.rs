@@ -74,6 +74,17 @@ impl Program {
         }
     }
 
+    /// A program for tests, started in the directory of this process.
+    #[cfg(test)]
+    pub(crate) fn new(path: &str, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(OsString::from).collect();
+        Self {
+            path: path.into(),
+            arguments,
+            directory: None,
+        }
+    }
+
     /// Returns the file that a restart would run.
     pub(crate) fn path(&self) -> &Path {
         &self.path
