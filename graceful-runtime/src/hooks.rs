@@ -4,11 +4,12 @@ use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::lifecycle::Lifecycle;
+use crate::succession::RestartError;
 
 type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -18,6 +19,19 @@ pub(crate) struct Hooks {
     before_drain: Mutex<Vec<Hook>>,
     at_end: Mutex<Vec<Hook>>,
     running: Mutex<Vec<&'static Location<'static>>>,
+    bequest: Mutex<Option<Bequest>>,
+}
+
+/// Makes what is left to a successor; asked again at every restart.
+#[derive(Clone)]
+struct Bequest(Arc<dyn Fn() -> Leaving + Send + Sync>);
+
+type Leaving = Pin<Box<dyn Future<Output = Result<Vec<u8>, RestartError>> + Send>>;
+
+impl fmt::Debug for Bequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bequest")
+    }
 }
 
 pub(crate) struct Hook {
@@ -70,22 +84,70 @@ pub fn on_stop(hook: impl Future<Output = ()> + Send + 'static) {
     register(|hooks| &hooks.at_end, Box::pin(hook));
 }
 
+/// Registers what makes the bytes that a restart leaves to the successor, which reads them by
+/// [`inherited_state`](crate::inherited_state); at most 16 MiB.
+///
+/// It is called at the begin of every restart. An error cancels the restart, so it is a veto, too. The
+/// last registration counts.
+///
+/// # Panics
+///
+/// Panics outside a lifecycle.
+///
+/// ```
+/// use graceful::Config;
+///
+/// Config::new().signals([]).run(async {
+///     graceful::on_handover(|| async { Ok::<_, std::io::Error>(b"42 visitors".to_vec()) });
+/// });
+/// ```
+#[track_caller]
+pub fn on_handover<F, T, E>(leave: F)
+where
+    F: Fn() -> T + Send + Sync + 'static,
+    T: Future<Output = Result<Vec<u8>, E>> + Send + 'static,
+    E: fmt::Display,
+{
+    let bequest = Bequest(Arc::new(move || {
+        let leaving = leave();
+        Box::pin(async move { leaving.await.map_err(RestartError::new) })
+    }));
+    *lock(&lifecycle().hooks.bequest) = Some(bequest);
+}
+
+#[track_caller]
+fn lifecycle() -> Arc<Lifecycle> {
+    Lifecycle::current().unwrap_or_else(|| {
+        panic!("a hook was registered on a thread outside `#[graceful::main]`");
+    })
+}
+
 #[track_caller]
 fn register(list: fn(&Hooks) -> &Mutex<Vec<Hook>>, run: Run) {
-    let Some(lifecycle) = Lifecycle::current() else {
-        panic!("a hook was registered on a thread outside `#[graceful::main]`");
-    };
     let hook = Hook {
         location: Location::caller(),
         run,
     };
-    lock(list(&lifecycle.hooks)).push(hook);
+    lock(list(&lifecycle().hooks)).push(hook);
 }
 
 impl Hooks {
     /// Tells whether a hook is left for the end.
     pub(crate) fn has_last_words(&self) -> bool {
         !lock(&self.at_end).is_empty()
+    }
+
+    /// Makes what is left to a successor; `None` where nothing was registered.
+    pub(crate) async fn bequeath(&self, limit: Duration) -> Result<Option<Vec<u8>>, RestartError> {
+        let Some(bequest) = lock(&self.bequest).clone() else {
+            return Ok(None);
+        };
+        match tokio::time::timeout(limit, (bequest.0)()).await {
+            Ok(left) => left.map(Some),
+            Err(_) => Err(RestartError::new(
+                "the hook for the hand-over took too long",
+            )),
+        }
     }
 
     /// Returns where the running hooks were registered.

@@ -2,25 +2,29 @@
 
 mod budget;
 mod config;
+mod handover;
 mod hooks;
 mod lifecycle;
 mod listener;
 mod phase;
+mod pid_file;
 mod registry;
 mod report;
 mod run;
 mod serve;
 mod server;
+mod service_manager;
 mod shutdown;
 mod signal;
 mod status;
+mod succession;
 mod sys;
 mod tasks;
 
 pub use graceful_macros::main;
 
 pub use self::config::Config;
-pub use self::hooks::{on_drain, on_stop};
+pub use self::hooks::{on_drain, on_handover, on_stop};
 pub use self::listener::{Address, Listener, bind};
 pub use self::phase::Phase;
 #[cfg(feature = "tls")]
@@ -30,6 +34,7 @@ pub use self::server::{IntoServer, Server};
 pub use self::shutdown::{Reason, Shutdown, shutdown, stop};
 pub use self::signal::Signal;
 pub use self::status::{Status, ready, status};
+pub use self::succession::{RestartError, inherited_state, restart};
 pub use self::tasks::spawn;
 
 #[doc(hidden)]

@@ -8,14 +8,21 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::budget::Budget;
+use crate::handover::child::Report;
+use crate::handover::dialogue::ParentEvent;
+use crate::handover::listeners::Listeners;
+use crate::handover::state::State;
 use crate::hooks::Hooks;
 use crate::phase::{Event, Phase};
 use crate::registry::Registry;
 use crate::serve::{Connection, Shared};
+use crate::service_manager::ServiceManager;
 use crate::shutdown::Reason;
+use crate::succession::{Answer, Heritage, RestartError};
 use crate::tasks::Task;
 
 /// What the loop in [`run`](crate::run) is told; it alone changes the phase.
@@ -25,6 +32,14 @@ pub(crate) enum Message {
     Trigger(Reason),
     /// Something of the table happened.
     Happened(Event),
+    /// Somebody wants a restart, and perhaps an answer.
+    Restart(Option<Answer>),
+    /// What the successor inherits is made, or could not be.
+    State(Result<Option<Vec<u8>>, RestartError>),
+    /// The successor, or the search for one, has come to something.
+    Handover(Report),
+    /// The process before this one has said something.
+    Predecessor(ParentEvent),
     /// The lifecycle is over and its caller goes on.
     Dismissed,
 }
@@ -43,6 +58,12 @@ pub(crate) struct Lifecycle {
     pub(crate) serving: Arc<Registry<Shared>>,
     pub(crate) tasks: Arc<Registry<Task>>,
     pub(crate) hooks: Hooks,
+    /// What is inherited, and what would be handed over.
+    pub(crate) listeners: Listeners,
+    pub(crate) inherited: Option<State>,
+    pub(crate) service_manager: ServiceManager,
+    /// Another process serves until it is this one's turn.
+    pub(crate) has_predecessor: bool,
     /// Requests that were answered since the trigger.
     pub(crate) finished: AtomicUsize,
     phase: watch::Sender<Phase>,
@@ -54,6 +75,9 @@ pub(crate) struct Lifecycle {
     /// Requests that were cut so that the hooks could run.
     cut: AtomicUsize,
     servers: watch::Sender<Servers>,
+    /// Whether it is open who serves: this process or its successor.
+    is_restarting: watch::Sender<bool>,
+    runtime: OnceLock<Handle>,
     messages: mpsc::UnboundedSender<Message>,
 }
 
@@ -69,13 +93,20 @@ thread_local! {
 }
 
 impl Lifecycle {
-    pub(crate) fn new(keep_alive_grace: Duration) -> (Arc<Self>, mpsc::UnboundedReceiver<Message>) {
+    pub(crate) fn new(
+        keep_alive_grace: Duration,
+        heritage: Heritage,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Message>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let lifecycle = Self {
             keep_alive_grace,
             serving: Arc::default(),
             tasks: Arc::default(),
             hooks: Hooks::default(),
+            listeners: heritage.listeners,
+            inherited: heritage.state,
+            service_manager: heritage.service_manager,
+            has_predecessor: heritage.has_predecessor,
             finished: AtomicUsize::new(0),
             phase: watch::Sender::new(Phase::Starting),
             phase_now: AtomicU8::new(Phase::Starting as u8),
@@ -84,6 +115,8 @@ impl Lifecycle {
             is_cut: AtomicBool::new(false),
             cut: AtomicUsize::new(0),
             servers: watch::Sender::default(),
+            is_restarting: watch::Sender::default(),
+            runtime: OnceLock::new(),
             messages,
         };
         (Arc::new(lifecycle), inbox)
@@ -102,7 +135,9 @@ impl Lifecycle {
     ///
     /// So a handler or a server under test works without a lifecycle around it.
     pub(crate) fn current_or_detached() -> Arc<Self> {
-        Self::current().unwrap_or_else(|| Self::new(crate::Config::new().keep_alive_grace).0)
+        Self::current().unwrap_or_else(|| {
+            Self::new(crate::Config::new().keep_alive_grace, Heritage::default()).0
+        })
     }
 
     /// Makes this the lifecycle of the calling thread and returns the one before.
@@ -193,6 +228,30 @@ impl Lifecycle {
             .iter()
             .flat_map(|server| server.connections.members())
             .collect()
+    }
+
+    /// Notes whether it is open who serves; the loop's own.
+    pub(crate) fn set_restarting(&self, is_restarting: bool) {
+        self.is_restarting.send_replace(is_restarting);
+    }
+
+    /// Waits until it is decided who serves.
+    pub(crate) async fn restart_decided(&self) {
+        let _ = self
+            .is_restarting
+            .subscribe()
+            .wait_for(|is_open| !is_open)
+            .await;
+    }
+
+    /// Makes the runtime known to the loop, which is older.
+    pub(crate) fn set_runtime(&self, runtime: Handle) {
+        // A lifecycle has one runtime.
+        let _ = self.runtime.set(runtime);
+    }
+
+    pub(crate) fn runtime(&self) -> Option<&Handle> {
+        self.runtime.get()
     }
 
     pub(crate) fn count_servers(&self, change: impl FnOnce(&mut Servers)) {

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::handover::listeners::{Claimed, Listeners, Registration};
+use crate::lifecycle::Lifecycle;
 use crate::serve::{Peer, Stream};
 use crate::sys;
 
@@ -43,8 +45,8 @@ enum Kind {
 #[derive(Debug)]
 pub struct Listener {
     socket: Bound,
-    /// What other processes hold, too, must not be sealed or unlinked by this one.
-    is_shared: bool,
+    /// The place among those that a successor gets.
+    registration: Option<Registration>,
 }
 
 #[derive(Debug)]
@@ -85,16 +87,39 @@ struct Path_ {
 /// ```
 pub async fn bind(address: impl Into<Address>) -> io::Result<Listener> {
     let address = address.into();
+    let lifecycle = Lifecycle::current();
+    let bound = find_or_bind(&address, lifecycle.as_deref()).await;
+    let (socket, is_kept) = bound.map_err(|source| BindError {
+        address: address.clone(),
+        source,
+    })?;
+    let mut listener = Listener {
+        socket,
+        registration: None,
+    };
+    if let Some(lifecycle) = lifecycle {
+        let listeners = &lifecycle.listeners;
+        let registration = listeners.register(&address.to_string(), is_kept, listener.as_fd())?;
+        listener.registration = Some(registration);
+    }
+    Ok(listener)
+}
+
+/// Takes the listener that was inherited for this address, or binds a new one; tells whether the
+/// service manager keeps a copy.
+async fn find_or_bind(
+    address: &Address,
+    lifecycle: Option<&Lifecycle>,
+) -> io::Result<(Bound, bool)> {
+    if let Some(claimed) = lifecycle.and_then(|lifecycle| address.claim(&lifecycle.listeners)) {
+        return Ok((Bound::from_inherited(claimed.socket)?, claimed.kept));
+    }
     let bound = match &address.0 {
         Kind::Socket(socket) => bind_tcp(*socket),
         Kind::Name(name) => bind_name(name).await,
         Kind::Path(path) => bind_unix(path).await,
     };
-    let socket = bound.map_err(|source| BindError { address, source })?;
-    Ok(Listener {
-        socket,
-        is_shared: false,
-    })
+    Ok((bound?, false))
 }
 
 async fn bind_name(name: &str) -> io::Result<Bound> {
@@ -134,7 +159,7 @@ async fn bind_unix(path: &Path) -> io::Result<Bound> {
     let listen = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        socket.bind(&socket2::SockAddr::unix(path)?)?;
+        socket.bind(&SockAddr::unix(path)?)?;
         socket.listen(BACKLOG)?;
         UnixListener::from_std(socket.into())
     };
@@ -221,7 +246,7 @@ impl Listener {
     /// TCP: the kernel refuses them from now on, or, where it cannot be told to, they go on coming and
     /// the result is `false`. UNIX: the path is removed, unless it means another's socket by now.
     pub(crate) fn seal(&self) -> bool {
-        if self.is_shared {
+        if self.is_shared() {
             return false;
         }
         match &self.socket {
@@ -241,11 +266,43 @@ impl Listener {
 
     /// Tells whether other processes accept from the same socket.
     pub(crate) fn is_shared(&self) -> bool {
-        self.is_shared
+        self.registration
+            .as_ref()
+            .is_some_and(Registration::is_shared)
+    }
+}
+
+impl Bound {
+    fn from_inherited(socket: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        socket.set_nonblocking(true)?;
+        if socket.domain()? == Domain::UNIX {
+            let listener = UnixListener::from_std(socket.into())?;
+            let path = Path_::of_listener(&listener);
+            return Ok(Self::Unix(listener, path));
+        }
+        TcpListener::from_std(socket.into()).map(Self::Tcp)
+    }
+}
+
+impl Address {
+    fn claim(&self, listeners: &Listeners) -> Option<Claimed> {
+        let bound = match &self.0 {
+            Kind::Socket(address) => Some((*address).into()),
+            Kind::Path(path) => SockAddr::unix(path).ok(),
+            // A name is inherited by name.
+            Kind::Name(_) => None,
+        };
+        listeners.claim(&self.to_string(), bound.as_slice())
     }
 }
 
 impl Path_ {
+    fn of_listener(listener: &UnixListener) -> Option<Self> {
+        let address = listener.local_addr().ok()?;
+        address.as_pathname().and_then(Self::of)
+    }
+
     fn of(path: &Path) -> Option<Self> {
         // An abstract address has no file.
         let file = file_at(path)?;
@@ -273,7 +330,7 @@ fn file_at(path: &Path) -> Option<(u64, u64)> {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let (Bound::Unix(_, Some(path)), false) = (&self.socket, self.is_shared) {
+        if let (Bound::Unix(_, Some(path)), false) = (&self.socket, self.is_shared()) {
             path.unlink();
         }
     }
@@ -306,7 +363,7 @@ impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Self {
             socket: Bound::Tcp(listener),
-            is_shared: false,
+            registration: None,
         }
     }
 }
@@ -314,14 +371,10 @@ impl From<TcpListener> for Listener {
 impl From<UnixListener> for Listener {
     /// The path is removed at the end, as for a listener of [`bind`].
     fn from(listener: UnixListener) -> Self {
-        let address = listener.local_addr().ok();
-        let path = address
-            .as_ref()
-            .and_then(|address| address.as_pathname())
-            .and_then(Path_::of);
+        let path = Path_::of_listener(&listener);
         Self {
             socket: Bound::Unix(listener, path),
-            is_shared: false,
+            registration: None,
         }
     }
 }

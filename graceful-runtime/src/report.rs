@@ -140,9 +140,26 @@ pub(crate) fn repeated(signal: Signal, trigger: Trigger) -> Line {
     ))
 }
 
-pub(crate) fn no_restart(signal: Signal) -> Line {
+/// The line for the service manager.
+pub(crate) fn status(lifecycle: &Lifecycle, left: Duration) -> String {
+    format!("draining{}; {} left", Census::take(lifecycle), Span(left))
+}
+
+pub(crate) fn restarting(path: &str) -> Line {
+    Line::info(format!("restarting: starting {path}"))
+}
+
+pub(crate) fn handed_over(pid: u32) -> Line {
+    Line::info(format!("handed over to process {pid}"))
+}
+
+pub(crate) fn restart_failed(error: &impl Display) -> Line {
+    Line::warn(format!("restart failed: {error}; this process serves on"))
+}
+
+pub(crate) fn lost(pid: u32, end: &impl Display) -> Line {
     Line::warn(format!(
-        "{signal}: restart is not available in this version"
+        "the successor (process {pid}) {end} while this process was draining"
     ))
 }
 
@@ -198,9 +215,9 @@ fn forced(lifecycle: &Lifecycle, why: &str) -> Line {
 /// The last line; none where nothing was ever said of a shutdown.
 pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
     let trigger = lifecycle.trigger()?;
-    let is_request = matches!(trigger.reason, Reason::Signal(_) | Reason::Call);
+    let is_silent = matches!(trigger.reason, Reason::Finished | Reason::Failed);
     let finished = lifecycle.finished.load(Ordering::Relaxed);
-    if !is_request && finished == 0 {
+    if is_silent && finished == 0 {
         return None;
     }
     let spent = Span(trigger.budget.begin().elapsed());

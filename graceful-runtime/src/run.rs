@@ -25,12 +25,15 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, Flavor};
-use crate::lifecycle::{Lifecycle, Message};
+use crate::handover::child::Report;
+use crate::handover::dialogue::{ParentEvent, ParentStep};
+use crate::lifecycle::{Lifecycle, Message, Trigger};
 use crate::phase::{Event, Phase};
-use crate::report::{self, Output};
+use crate::report::{self, Line, Output};
 use crate::server::{IntoServer, Servers};
 use crate::shutdown::Reason;
 use crate::signal::{Listening, Signal};
+use crate::succession::{self, Answer, Heritage, RestartError, Succession, is_turn};
 use crate::sys;
 
 /// The code of a process that its deadline ended, as timeout(1) has it.
@@ -41,6 +44,11 @@ const INTERRUPT_CODE: u8 = 130;
 const PANIC_CODE: u8 = 101;
 /// How long a forced end waits for its report to be written; a full pipe must not hold it up.
 const REPORT_LIMIT: Duration = Duration::from_millis(100);
+
+/// How often the service manager is told how the drain is doing.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// How much time the service manager is asked for at once.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What comes after the lifecycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +65,7 @@ where
     T: IntoServer<M>,
 {
     match Process::start(&config) {
-        Ok(process) => process.live(main, lame_duck(&config), afterwards),
+        Ok(process) => process.live(main, afterwards),
         Err(error) => {
             report::print_error(&error);
             ExitCode::FAILURE
@@ -71,6 +79,7 @@ enum StartError {
     Nested,
     Claimed,
     Signals(io::Error),
+    Predecessor(String),
     Thread(io::Error),
     Runtime(io::Error),
 }
@@ -86,6 +95,7 @@ impl fmt::Display for StartError {
                 "another lifecycle of this process listens to signals already; wait until it has \
                  ended, or give this one `.signals([])`",
             ),
+            Self::Predecessor(reason) => write!(f, "cannot take over: {reason}"),
             Self::Signals(error) => write!(f, "failed to install the signal handlers: {error}"),
             Self::Thread(error) => write!(f, "failed to start a thread for signals: {error}"),
             Self::Runtime(error) => write!(f, "failed to build the tokio runtime: {error}"),
@@ -115,6 +125,7 @@ impl Drop for Claim {
 
 /// A lifecycle with its guardian on watch and its runtime built.
 struct Process {
+    lame_duck: Duration,
     lifecycle: Arc<Lifecycle>,
     guardian: thread::JoinHandle<()>,
     output: Output,
@@ -129,8 +140,21 @@ impl Process {
         }
         let has_signals = !(config.signals.is_empty() && config.restart.is_empty());
         let claim = has_signals.then(Claim::take).transpose()?;
-        let (lifecycle, inbox) = Lifecycle::new(config.keep_alive_grace);
+        // Before there is a second thread: what is meant for this process alone leaves the environment.
+        let (inherited, heritage) = match claim {
+            Some(_) => inherit()?,
+            None => (None, Heritage::default()),
+        };
+        let lame_duck = lame_duck(config, heritage.in_kubernetes);
+        let (lifecycle, inbox) = Lifecycle::new(config.keep_alive_grace, heritage);
         let output = Output::start().map_err(StartError::Thread)?;
+        for complaint in inherited.iter().flat_map(|inherited| &inherited.complaints) {
+            output.say(Line::warn(complaint));
+        }
+        let succession = inherited
+            .map(|inherited| Succession::new(inherited, &lifecycle, config))
+            .transpose()
+            .map_err(StartError::Thread)?;
         let guardian = Guardian {
             lifecycle: Arc::clone(&lifecycle),
             output: output.clone(),
@@ -138,15 +162,20 @@ impl Process {
             shutdown_signals: listen(&config.signals)?,
             restart_signals: listen(&config.restart)?,
             timeout: config.timeout,
+            restart_timeout: config.restart_timeout,
+            succession,
             interrupts: 0,
             reported: None,
+            told: None,
         };
         let guardian = thread::Builder::new()
             .name("graceful".into())
             .spawn(|| async_io::block_on(guardian.watch()))
             .map_err(StartError::Thread)?;
         let runtime = build_runtime(config, &lifecycle).map_err(StartError::Runtime)?;
+        lifecycle.set_runtime(runtime.handle().clone());
         Ok(Self {
+            lame_duck,
             lifecycle,
             guardian,
             output,
@@ -155,12 +184,13 @@ impl Process {
         })
     }
 
-    fn live<F, T, M>(self, main: F, lame_duck: Duration, afterwards: Afterwards) -> ExitCode
+    fn live<F, T, M>(self, main: F, afterwards: Afterwards) -> ExitCode
     where
         F: Future<Output = T>,
         T: IntoServer<M>,
     {
         let Self {
+            lame_duck,
             lifecycle,
             guardian,
             output,
@@ -211,14 +241,15 @@ fn build_runtime(config: &Config, lifecycle: &Arc<Lifecycle>) -> io::Result<Runt
         .build()
 }
 
-fn lame_duck(config: &Config) -> Duration {
-    config.lame_duck.unwrap_or_else(|| {
-        // Endpoints are removed there at the same time as the signal is sent, not before it.
-        match std::env::var_os("KUBERNETES_SERVICE_HOST") {
-            Some(_) => Duration::from_secs(5),
-            None => Duration::ZERO,
-        }
-    })
+fn inherit() -> Result<(Option<succession::Claim>, Heritage), StartError> {
+    let (claim, heritage) = succession::Claim::take().map_err(StartError::Predecessor)?;
+    Ok((Some(claim), heritage))
+}
+
+fn lame_duck(config: &Config, in_kubernetes: bool) -> Duration {
+    // Endpoints are removed there at the same time as the signal is sent, not before it.
+    let default = Duration::from_secs(if in_kubernetes { 5 } else { 0 });
+    config.lame_duck.unwrap_or(default)
 }
 
 /// From the first poll of `main` to the last hook.
@@ -227,6 +258,7 @@ where
     F: Future<Output = T>,
     T: IntoServer<M>,
 {
+    keep_watchdog_calm(lifecycle);
     let servers_gone = Notify::new();
     let serving = async {
         let cut = async {
@@ -257,11 +289,26 @@ where
     // Those before the drain are left over where a start-up was cancelled.
     lifecycle.hooks.run_before_drain(deadline).await;
     lifecycle.hooks.run_at_end(deadline).await;
+    // A successor that is to be stopped as well gets its time, which is short.
+    lifecycle.restart_decided().await;
 
     match failure {
         _ if lifecycle.is_cut() => DEADLINE_CODE.into(),
         Some(code) => code,
         None => ExitCode::SUCCESS,
+    }
+}
+
+/// Has the runtime tell a service manager that it is alive, as long as it is.
+fn keep_watchdog_calm(lifecycle: &Arc<Lifecycle>) {
+    if let Some(interval) = lifecycle.service_manager.watchdog_interval() {
+        let manager = lifecycle.service_manager.clone();
+        tokio::spawn(async move {
+            loop {
+                manager.keep_alive();
+                tokio::time::sleep(interval).await;
+            }
+        });
     }
 }
 
@@ -324,6 +371,11 @@ async fn announce(lifecycle: &Lifecycle, lame_duck: Duration, servers_gone: &Not
         return;
     };
     if lifecycle.phase() < Phase::Stopping {
+        // Where a successor accepts, there is nothing to wait for.
+        let lame_duck = match trigger.reason {
+            Reason::HandedOver => Duration::ZERO,
+            _ => lame_duck,
+        };
         let end = trigger.budget.lame_duck_end(lame_duck);
         lifecycle
             .hooks
@@ -345,9 +397,35 @@ struct Guardian {
     /// Apart from the others, so that a flood of them cannot crowd out a shutdown signal.
     restart_signals: Listening,
     timeout: Duration,
+    restart_timeout: Duration,
+    /// `None` for a lifecycle that does not stand for the process.
+    succession: Option<Succession>,
     interrupts: u32,
     /// When the last line on what is waited for was told.
     reported: Option<Instant>,
+    /// What the service manager was told last, and when.
+    told: Option<(Progress, Instant)>,
+}
+
+/// What changes as long as a drain gets on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Progress {
+    finished: usize,
+    requests: usize,
+    connections: usize,
+    tasks: usize,
+}
+
+impl Progress {
+    fn of(lifecycle: &Lifecycle) -> Self {
+        let connections = lifecycle.connections();
+        Self {
+            finished: lifecycle.finished.load(Ordering::Relaxed),
+            requests: connections.iter().map(|one| one.request_count()).sum(),
+            connections: connections.len(),
+            tasks: lifecycle.tasks.len(),
+        }
+    }
 }
 
 /// What the guardian wakes up for.
@@ -355,7 +433,7 @@ enum Input {
     Due,
     Message(Message),
     Shutdown(Signal),
-    Restart(Signal),
+    Restart,
 }
 
 impl Guardian {
@@ -364,10 +442,14 @@ impl Guardian {
             match self.next_input().await {
                 Input::Due => self.on_due(Instant::now()),
                 Input::Message(Message::Trigger(reason)) => self.trigger(reason),
-                Input::Message(Message::Happened(event)) => self.step(event),
+                Input::Message(Message::Happened(event)) => self.happened(event),
+                Input::Message(Message::Restart(answer)) => self.restart(answer),
+                Input::Message(Message::State(state)) => self.start_successor(state),
+                Input::Message(Message::Handover(report)) => self.on_report(report),
+                Input::Message(Message::Predecessor(event)) => self.on_predecessor(event),
                 Input::Message(Message::Dismissed) => return,
                 Input::Shutdown(signal) => self.on_signal(signal),
-                Input::Restart(signal) => self.on_restart(signal),
+                Input::Restart => self.restart(None),
             }
         }
     }
@@ -390,7 +472,10 @@ impl Guardian {
             }
         };
         let shutdown = async { Input::Shutdown(self.shutdown_signals.next().await) };
-        let restart = async { Input::Restart(self.restart_signals.next().await) };
+        let restart = async {
+            self.restart_signals.next().await;
+            Input::Restart
+        };
         due.or(message).or(shutdown).or(restart).await
     }
 
@@ -400,6 +485,12 @@ impl Guardian {
         let mut due = budget.deadline().min(budget.next_progress(self.reported?));
         if self.has_cut_off_ahead() {
             due = due.min(budget.cut_off());
+        }
+        if self.lifecycle.service_manager.is_present() {
+            due = due.min(
+                self.told
+                    .map_or_else(|| budget.begin(), |(_, last)| last + STATUS_INTERVAL),
+            );
         }
         Some(due)
     }
@@ -412,6 +503,7 @@ impl Guardian {
         let Some(trigger) = self.lifecycle.trigger() else {
             return;
         };
+        self.tell_service_manager(trigger, now);
         if now >= trigger.budget.deadline() {
             self.force(DEADLINE_CODE, report::deadline(&self.lifecycle, trigger));
         }
@@ -428,6 +520,25 @@ impl Guardian {
         }
     }
 
+    /// Tells the service manager how the drain is doing, and asks it for time as long as it is doing
+    /// anything; never for more than is left.
+    fn tell_service_manager(&mut self, trigger: Trigger, now: Instant) {
+        let manager = &self.lifecycle.service_manager;
+        let is_due = self
+            .told
+            .is_none_or(|(_, last)| now >= last + STATUS_INTERVAL);
+        if !manager.is_present() || !is_due {
+            return;
+        }
+        let progress = Progress::of(&self.lifecycle);
+        let left = trigger.budget.remaining(now);
+        manager.status(&report::status(&self.lifecycle, left));
+        if self.told.is_none_or(|(last, _)| last != progress) {
+            manager.extend_timeout(left.min(PATIENCE));
+        }
+        self.told = Some((progress, now));
+    }
+
     fn on_signal(&mut self, signal: Signal) {
         self.interrupts += u32::from(signal == Signal::Int);
         if self.interrupts >= 2 {
@@ -439,15 +550,19 @@ impl Guardian {
         self.trigger(Reason::Signal(signal));
     }
 
-    fn on_restart(&mut self, signal: Signal) {
-        self.output.say(report::no_restart(signal));
-    }
-
     fn trigger(&mut self, reason: Reason) {
         if !self.lifecycle.set_trigger(reason, self.timeout) {
             return;
         }
         self.reported = Some(Instant::now());
+        if let Some(succession) = &mut self.succession {
+            succession.abort();
+            if reason == Reason::Failed {
+                succession.fail("the start-up failed; its own log says why");
+            }
+        }
+        let manager = &self.lifecycle.service_manager;
+        manager.stopping(&format!("{reason}: stopping"));
         let is_request = matches!(reason, Reason::Signal(_) | Reason::Call);
         let is_starting = self.lifecycle.phase() == Phase::Starting;
         if is_request && is_starting && !self.lifecycle.is_awaited() {
@@ -461,12 +576,129 @@ impl Guardian {
         }
     }
 
+    fn happened(&mut self, event: Event) {
+        match (event, &mut self.succession) {
+            (Event::Ready, Some(succession)) if self.lifecycle.phase() == Phase::Starting => {
+                if succession.is_ready() {
+                    self.take_over();
+                }
+            }
+            (Event::Finished, Some(succession)) => {
+                let complaint = succession.end();
+                complaint.into_iter().for_each(|line| self.output.say(line));
+                self.step(event);
+            }
+            _ => self.step(event),
+        }
+    }
+
+    fn take_over(&mut self) {
+        self.step(Event::Ready);
+        let lines = self.succession.iter_mut().flat_map(Succession::take_over);
+        lines.for_each(|line| self.output.say(line));
+    }
+
+    fn on_predecessor(&mut self, event: ParentEvent) {
+        let Some(succession) = &mut self.succession else {
+            return;
+        };
+        match succession.on_predecessor(event) {
+            step if is_turn(step) => self.take_over(),
+            ParentStep::Stop => self.trigger(Reason::Call),
+            ParentStep::ReportEnd => {
+                let line = succession.bury();
+                line.into_iter().for_each(|line| self.output.say(line));
+            }
+            _ => {}
+        }
+    }
+
+    /// Begins a restart, or says what speaks against it.
+    fn restart(&mut self, answer: Option<Answer>) {
+        let phase = self.lifecycle.phase();
+        let refusal = match &mut self.succession {
+            None => Some(RestartError::new(
+                "this lifecycle does not stand for the process",
+            )),
+            _ if phase == Phase::Starting => {
+                Some(RestartError::new("this process is not ready yet"))
+            }
+            _ if phase.is_triggered() => Some(RestartError::new("this process stops already")),
+            Some(succession) => succession.refusal(),
+        };
+        match (refusal, &mut self.succession) {
+            (None, Some(succession)) => {
+                self.output.say(report::restarting(&succession.path()));
+                succession.begin(answer);
+                self.lifecycle.set_restarting(true);
+                self.step(Event::Restart);
+                self.make_state();
+            }
+            (refusal, _) => {
+                let error = refusal.unwrap_or_else(|| RestartError::new("no lifecycle"));
+                self.output.say(report::restart_failed(&error));
+                let _ = answer.map(|answer| answer.send(Err(error)));
+            }
+        }
+    }
+
+    /// Has the runtime make what the successor inherits.
+    fn make_state(&self) {
+        let lifecycle = Arc::clone(&self.lifecycle);
+        let limit = self.restart_timeout;
+        if let Some(runtime) = self.lifecycle.runtime() {
+            runtime.spawn(async move {
+                let made = AssertUnwindSafe(lifecycle.hooks.bequeath(limit))
+                    .catch_unwind()
+                    .await;
+                let state = made.unwrap_or_else(|_| Err(RestartError::new("the hook panicked")));
+                lifecycle.tell(Message::State(state));
+            });
+        }
+    }
+
+    fn start_successor(&mut self, state: Result<Option<Vec<u8>>, RestartError>) {
+        let Some(succession) = &mut self.succession else {
+            return;
+        };
+        if let Err(error) = state.and_then(|state| succession.start_successor(state)) {
+            self.restart_failed(error);
+        }
+    }
+
+    fn on_report(&mut self, report: Report) {
+        match &report {
+            Report::Failed(failure) => self.restart_failed(RestartError::new(failure)),
+            Report::HandedOver { pid, .. } => {
+                self.output.say(report::handed_over(*pid));
+                if let Some(succession) = &mut self.succession {
+                    succession.hand_over(&report);
+                    succession.conclude(&Ok(()));
+                }
+                self.trigger(Reason::HandedOver);
+                self.lifecycle.set_restarting(false);
+            }
+            Report::Lost { pid, end } => self.output.say(report::lost(*pid, end)),
+        }
+    }
+
+    fn restart_failed(&mut self, error: RestartError) {
+        if !self.lifecycle.phase().is_triggered() {
+            self.output.say(report::restart_failed(&error));
+        }
+        if let Some(succession) = &mut self.succession {
+            succession.conclude(&Err(error));
+        }
+        self.step(Event::HandoverFailed);
+        self.lifecycle.set_restarting(false);
+    }
+
     fn step(&mut self, event: Event) {
         self.lifecycle.step(event);
     }
 
     /// Ends the process from here, because the main thread cannot or is not to be waited for.
-    fn force(&mut self, code: u8, lines: report::Line) -> ! {
+    fn force(&mut self, code: u8, lines: Line) -> ! {
         self.lifecycle.step(Event::Forced);
         self.output.say(lines);
         self.output.flush(Some(REPORT_LIMIT));

@@ -232,6 +232,9 @@ impl<S: HttpService> Running<S> {
         let lifecycle = Arc::clone(&self.lifecycle);
         let shared = Arc::clone(&self.shared);
         let drains_last = self.drains_last;
+        if lifecycle.has_predecessor {
+            lifecycle.reached(Phase::Ready).await;
+        }
         self.accept_until(wait_for_drain(&lifecycle, &shared, drains_last))
             .await;
         self.drain().or(cut_short(&lifecycle, &shared)).await;
@@ -347,6 +350,8 @@ async fn wait_for_drain(lifecycle: &Lifecycle, shared: &Shared, drains_last: boo
         shared.set_mood(Mood::LameDuck);
         lifecycle.reached(Phase::Draining).await;
     }
+    // A listener that a successor may accept from must not be sealed.
+    lifecycle.restart_decided().await;
 }
 
 /// Waits until the connections are given up, and ends them.

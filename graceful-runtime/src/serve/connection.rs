@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -21,6 +21,9 @@ use crate::registry::Registry;
 /// Responses up to this size fit into a socket's buffer (`tcp_wmem`'s initial size), so that they are
 /// as good as written when hyper has them.
 const SMALL: usize = 16 << 10;
+
+/// The length of `GET / HTTP/1.0` with its two line ends: nothing shorter is a request.
+const SHORTEST_REQUEST: i64 = 18;
 
 /// What one server and all its connections share.
 #[derive(Debug)]
@@ -85,8 +88,11 @@ pub(crate) struct Connection {
     peer: Peer,
     accepted: Instant,
     in_flight: AtomicU32,
-    /// Ends of HTTP/1 request heads that were read and not yet served: pipelined requests.
-    heads: AtomicU32,
+    /// How many bytes have come beyond the HTTP/1 request that is served: pipelined requests. Negative
+    /// while its body is still to come.
+    ahead: AtomicI64,
+    /// The body that is read does not say how long it is.
+    is_unbounded: AtomicBool,
     /// What is read now may belong to a head: not to a body, nor to HTTP/2.
     is_between_messages: AtomicBool,
     /// Something was read since the last request.
@@ -144,7 +150,8 @@ impl Connection {
             peer,
             accepted,
             in_flight: AtomicU32::new(0),
-            heads: AtomicU32::new(0),
+            ahead: AtomicI64::new(0),
+            is_unbounded: AtomicBool::new(false),
             is_between_messages: AtomicBool::new(true),
             has_read: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
@@ -201,10 +208,14 @@ impl Connection {
     pub(super) fn note_read(&self, bytes: &[u8]) {
         if self.is_between_messages.load(Ordering::Relaxed) {
             self.has_read.store(!bytes.is_empty(), Ordering::Relaxed);
-            let heads = self.heads.load(Ordering::Relaxed);
-            self.heads
-                .store(heads + count_heads(bytes), Ordering::Relaxed);
         }
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        // What is less than a request when the last one has been answered is an error of the estimate.
+        let is_rest = self.in_flight() == 0 && ahead < SHORTEST_REQUEST;
+        let before = if is_rest { 0 } else { ahead };
+        // No buffer holds so much that it would not fit.
+        self.ahead
+            .store(before + bytes.len() as i64, Ordering::Relaxed);
     }
 
     /// Notes whether the socket took what hyper wrote.
@@ -223,12 +234,11 @@ impl Connection {
     /// Notes that a request begins; it is in flight until the guard is dropped.
     pub(super) fn begin<B: Body>(self: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
         let has_body = !request.body().is_end_stream();
-        let heads = if has_body {
-            0
-        } else {
-            self.heads.load(Ordering::Relaxed).saturating_sub(1)
-        };
-        self.heads.store(heads, Ordering::Relaxed);
+        let body = request.body().size_hint().exact();
+        self.is_unbounded.store(body.is_none(), Ordering::Relaxed);
+        let length = head_length(request) + body.unwrap_or(0) as i64;
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        self.ahead.store(ahead - length, Ordering::Relaxed);
         self.has_read.store(false, Ordering::Relaxed);
         self.has_body.store(has_body, Ordering::Relaxed);
         if has_body {
@@ -280,8 +290,17 @@ impl Connection {
     /// the server wants to close, and no further request has been received.
     pub(super) fn is_last_response(&self) -> bool {
         self.shared.is(Mood::LameDuck)
-            && self.heads.load(Ordering::Relaxed) == 0
+            && !self.has_pipelined()
             && !self.is_http2.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether more of the peer's requests have come.
+    ///
+    /// Not known behind a body that does not say how long it is; there, what follows may go unanswered
+    /// after an announced close, as RFC 9112 section 9.3.2 allows.
+    fn has_pipelined(&self) -> bool {
+        !self.is_unbounded.load(Ordering::Relaxed)
+            && self.ahead.load(Ordering::Relaxed) >= SHORTEST_REQUEST
     }
 
     // For the task of the connection.
@@ -411,34 +430,44 @@ impl Drop for InFlightGuard {
     }
 }
 
-/// Counts the ends of request heads: empty lines, however they are written.
-///
-/// Three slices side by side, so that the compiler compares 16 bytes at a time. An end that two reads
-/// share is missed; then a pipelined request may go unanswered after an announced close, as RFC 9112
-/// section 9.3.2 allows.
-fn count_heads(bytes: &[u8]) -> u32 {
-    if bytes.len() < 3 {
-        return 0;
-    }
-    let ends = bytes.iter().zip(&bytes[1..]).zip(&bytes[2..]);
-    ends.map(|((a, b), c)| u32::from((*a == b'\n') & (*b == b'\r') & (*c == b'\n')))
-        .sum()
+/// Returns how long an HTTP/1 request head was, if it was written as everybody writes it: one space
+/// after each colon. hyper does not tell.
+fn head_length<B>(request: &Request<B>) -> i64 {
+    const AROUND_LINE: usize = "  HTTP/1.1\r\n\r\n".len();
+    const AROUND_FIELD: usize = ": \r\n".len();
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let authority = uri
+        .authority()
+        .map_or(0, |authority| authority.as_str().len());
+    let scheme = uri
+        .scheme_str()
+        .map_or(0, |scheme| scheme.len() + "://".len());
+    let line = request.method().as_str().len() + scheme + authority + path + AROUND_LINE;
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + AROUND_FIELD);
+    // A head is smaller than hyper's buffer.
+    (line + fields.sum::<usize>()) as i64
 }
 
 #[cfg(test)]
 mod tests {
-    use super::count_heads;
+    use super::{SHORTEST_REQUEST, head_length};
+    use hyper::Request;
 
     #[test]
-    fn heads_are_counted_by_their_ends() {
-        for (bytes, count) in [
-            ("", 0),
-            ("\r\n", 0),
-            ("GET / HTTP/1.1\r\nhost: a\r\n", 0),
-            ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", 1),
-            ("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\nGET", 2),
-        ] {
-            assert_eq!(count_heads(bytes.as_bytes()), count, "{bytes:?}");
-        }
+    fn the_length_of_a_head_is_that_of_its_text() {
+        let request = Request::post("/path?query")
+            .header("host", "test")
+            .header("accept", "*/*");
+        let text = "POST /path?query HTTP/1.1\r\nhost: test\r\naccept: */*\r\n\r\n";
+        assert_eq!(head_length(&request.body(()).unwrap()), text.len() as i64);
+
+        let request = Request::get("http://test:80/").body(()).unwrap();
+        assert_eq!(
+            head_length(&request),
+            "GET http://test:80/ HTTP/1.1\r\n\r\n".len() as i64
+        );
+        assert_eq!(SHORTEST_REQUEST, "GET / HTTP/1.0\r\n\r\n".len() as i64);
     }
 }

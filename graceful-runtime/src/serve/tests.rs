@@ -17,10 +17,13 @@ use super::connection::{Connection, Mood, Shared};
 use super::http::{self, Security};
 use super::stream::{Peer, Stream};
 use crate::lifecycle::Lifecycle;
+use crate::succession::Heritage;
 
 const GRACE: Duration = Duration::from_millis(200);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const HEAD_LIMIT: Duration = Duration::from_secs(1);
+/// What comes of a request before it counts as one.
+const SHORTEST_REQUEST: usize = 18;
 const GET: &str = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 
 /// A server of one connection, and the client's end of it.
@@ -31,7 +34,7 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let (lifecycle, _) = Lifecycle::new(GRACE);
+        let (lifecycle, _) = Lifecycle::new(GRACE, Heritage::default());
         let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
         let (client, server) = duplex(64 << 10);
         let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
@@ -231,6 +234,51 @@ async fn pipelined_requests_are_answered_and_only_the_last_says_close() {
         rest.rfind("connection: close") > rest.rfind("200 OK"),
         "{rest}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipelined_requests_with_bodies_are_answered() {
+    let mut pair = Pair::new();
+    let post = |path| {
+        format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: 6\r\n\r\n\n\r\n\n\r\n")
+    };
+    pair.send(&format!("{}{}{GET}", post("/slow"), post("/")))
+        .await;
+    sleep(Duration::from_secs(1)).await;
+    pair.drain();
+    let (rest, _) = pair.rest().await;
+    assert_eq!(count(&rest, "200 OK"), 3, "{rest}");
+    assert_eq!(count(&rest, "connection: close"), 1, "{rest}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipelined_request_that_comes_in_pieces_is_answered() {
+    for cut in SHORTEST_REQUEST..GET.len() {
+        let mut pair = Pair::new();
+        let (begin, end) = GET.split_at(cut);
+        pair.send("GET /slow HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        sleep(Duration::from_secs(1)).await;
+        pair.send(begin).await;
+        sleep(Duration::from_secs(1)).await;
+        pair.drain();
+        pair.send(end).await;
+        let (rest, _) = pair.rest().await;
+        assert_eq!(count(&rest, "200 OK"), 2, "cut at {cut}: {rest}");
+        assert_eq!(count(&rest, "connection: close"), 1, "{rest}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn odd_spaces_do_not_add_up_to_a_request() {
+    let mut pair = Pair::new();
+    for _ in 0..100 {
+        pair.send("GET / HTTP/1.1\r\nhost:    test   \r\n\r\n")
+            .await;
+        assert!(pair.response().await.contains("200 OK"));
+    }
+    pair.shared.set_mood(Mood::LameDuck);
+    pair.send(GET).await;
+    assert!(pair.rest().await.0.contains("connection: close"));
 }
 
 #[tokio::test(start_paused = true)]

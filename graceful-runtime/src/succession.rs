@@ -1,0 +1,417 @@
+//! A process among those before and after it: it takes over from one, and hands over to the next.
+//!
+//! The guardian's part of a restart. [`handover`](crate::handover) has the dialogue and the
+//! descriptors; here is when each of its steps is due in the life of a process.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::handover::child::{Handover, Plan, Report};
+use crate::handover::dialogue::{ParentEvent, ParentStep};
+use crate::handover::listeners::{Listeners, Origin};
+use crate::handover::parent::Predecessor;
+use crate::handover::predecessors::Predecessors;
+use crate::handover::program::Program;
+use crate::handover::state::State;
+use crate::handover::{Inheritance, Refusal};
+use crate::lifecycle::{Lifecycle, Message};
+use crate::pid_file::PidFile;
+use crate::report::Line;
+use crate::service_manager::ServiceManager;
+
+/// Where the answer to somebody who asked for a restart goes.
+pub(crate) type Answer = oneshot::Sender<Result<(), RestartError>>;
+
+/// Why a restart came to nothing; this process serves on.
+///
+/// ```
+/// # async fn example() {
+/// if let Err(error) = graceful::restart().await {
+///     eprintln!("still the old version: {error}");
+/// }
+/// # }
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct RestartError(String);
+
+impl RestartError {
+    pub(crate) fn new(reason: impl fmt::Display) -> Self {
+        Self(reason.to_string())
+    }
+}
+
+impl fmt::Display for RestartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for RestartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for RestartError {}
+
+/// What a process got from the one before it, as far as the rest of the crate needs it.
+#[derive(Debug, Default)]
+pub(crate) struct Heritage {
+    pub(crate) listeners: Listeners,
+    pub(crate) state: Option<State>,
+    pub(crate) has_predecessor: bool,
+    pub(crate) in_kubernetes: bool,
+    pub(crate) service_manager: ServiceManager,
+}
+
+/// A process among those before and after it.
+pub(crate) struct Succession {
+    lifecycle: Arc<Lifecycle>,
+    program: Program,
+    predecessor: Option<Predecessor>,
+    predecessors: Predecessors,
+    listeners: Listeners,
+    service_manager: ServiceManager,
+    is_main_of_unit: bool,
+    restart_timeout: Duration,
+    pid_path: Option<PathBuf>,
+    pid_file: Option<PidFile>,
+    restart: Option<Restart>,
+}
+
+/// A hand-over that is under way.
+struct Restart {
+    /// `None` while the state for the successor is being made.
+    handover: Option<Handover>,
+    answers: Vec<Answer>,
+    is_aborted: bool,
+}
+
+/// The part of the inheritance that becomes a [`Succession`], once there is a lifecycle.
+pub(crate) struct Claim {
+    program: Program,
+    predecessor: Option<Predecessor>,
+    predecessors: Predecessors,
+    is_main_of_unit: bool,
+    pub(crate) complaints: Vec<String>,
+}
+
+impl Claim {
+    /// Takes what belongs to this process; before any thread is started.
+    ///
+    /// # Errors
+    ///
+    /// Where there is a predecessor that cannot be understood: then this process must not start.
+    pub(crate) fn take() -> Result<(Self, Heritage), String> {
+        let program = Program::of_this_process();
+        let inheritance = Inheritance::take()?;
+        let heritage = Heritage {
+            listeners: inheritance.listeners,
+            state: inheritance.state,
+            has_predecessor: inheritance.predecessor.is_some(),
+            in_kubernetes: inheritance.in_kubernetes,
+            service_manager: inheritance.service_manager,
+        };
+        let claim = Self {
+            program,
+            predecessor: inheritance.predecessor,
+            predecessors: inheritance.predecessors,
+            is_main_of_unit: inheritance.is_main_of_unit,
+            complaints: inheritance.complaints,
+        };
+        Ok((claim, heritage))
+    }
+}
+
+impl Succession {
+    /// Begins to listen to the predecessor, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Where the thread for it cannot be started.
+    pub(crate) fn new(
+        claim: Claim,
+        lifecycle: &Arc<Lifecycle>,
+        config: &Config,
+    ) -> io::Result<Self> {
+        if let Some(predecessor) = &claim.predecessor {
+            let lifecycle = Arc::clone(lifecycle);
+            predecessor.watch(move |event| lifecycle.tell(Message::Predecessor(event)))?;
+        }
+        Ok(Self {
+            lifecycle: Arc::clone(lifecycle),
+            program: claim.program,
+            predecessor: claim.predecessor,
+            predecessors: claim.predecessors,
+            listeners: lifecycle.listeners.clone(),
+            service_manager: lifecycle.service_manager.clone(),
+            is_main_of_unit: claim.is_main_of_unit,
+            restart_timeout: config.restart_timeout,
+            pid_path: config.pid_file.clone(),
+            pid_file: None,
+            restart: None,
+        })
+    }
+
+    // Taking over.
+
+    /// The servers could accept. Tells whether they may: else the predecessor says when.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        match &mut self.predecessor {
+            None => true,
+            Some(predecessor) => is_turn(predecessor.after(ParentEvent::Ready)),
+        }
+    }
+
+    /// Returns what the predecessor's word means here.
+    pub(crate) fn on_predecessor(&mut self, event: ParentEvent) -> ParentStep {
+        let Some(predecessor) = &mut self.predecessor else {
+            return ParentStep::Wait;
+        };
+        predecessor.after(event)
+    }
+
+    /// The servers accept: this process is the one to talk to. Returns what there is to say of it.
+    pub(crate) fn take_over(&mut self) -> Vec<Line> {
+        let mut lines = self.write_pid_file();
+        self.service_manager.ready("serving");
+        let mut dropped = Vec::new();
+        for unclaimed in self.listeners.close_unclaimed() {
+            let name = &unclaimed.name;
+            lines.push(Line::info(format!(
+                "{name} was inherited and is not used any more: closed"
+            )));
+            match unclaimed.origin {
+                Origin::Predecessor(index) => dropped.push(index),
+                Origin::Store(name) => self.service_manager.remove_stored(&name),
+                Origin::Unit => {}
+            }
+        }
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.say_serving(dropped);
+            lines.push(Line::info(format!(
+                "took over from process {}",
+                predecessor.pid()
+            )));
+        }
+        self.store_listeners();
+        lines
+    }
+
+    fn write_pid_file(&mut self) -> Vec<Line> {
+        let Some(path) = &self.pid_path else {
+            return Vec::new();
+        };
+        match PidFile::write(path) {
+            Ok(file) => {
+                self.pid_file = Some(file);
+                Vec::new()
+            }
+            Err(error) => vec![Line::warn(format!(
+                "failed to write the pid file {}: {error}; check that the directory exists and is writable",
+                path.display()
+            ))],
+        }
+    }
+
+    /// Lets the service manager keep the listeners over a crash; apart, because it is waited for.
+    fn store_listeners(&self) {
+        if self.service_manager.is_present() {
+            let (listeners, service_manager) =
+                (self.listeners.clone(), self.service_manager.clone());
+            // Without the thread, a crash closes the listeners, as it does without a service manager.
+            let _ = thread::Builder::new()
+                .name("graceful-store".into())
+                .spawn(move || listeners.store(&service_manager));
+        }
+    }
+
+    /// Tells the predecessor, if one still waits, that this process will not serve.
+    pub(crate) fn fail(&self, reason: &str) {
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.say_failed(reason);
+        }
+    }
+
+    /// Forgets the predecessor, which has ended.
+    pub(crate) fn bury(&mut self) -> Option<Line> {
+        self.predecessors.count();
+        let predecessor = self.predecessor.take()?;
+        Some(Line::info(format!(
+            "process {}, the one before this, has ended",
+            predecessor.pid()
+        )))
+    }
+
+    // Handing over.
+
+    /// Tells what speaks against a restart now.
+    pub(crate) fn refusal(&mut self) -> Option<RestartError> {
+        if self.restart.is_some() {
+            return Some(RestartError::new("a restart is under way already"));
+        }
+        Refusal::of_this_process(
+            self.is_main_of_unit,
+            &self.service_manager,
+            &mut self.predecessors,
+        )
+        .map(RestartError::new)
+    }
+
+    /// Notes that a restart has begun; the state for the successor may still be in the making.
+    pub(crate) fn begin(&mut self, answer: Option<Answer>) {
+        let answers = answer.into_iter().collect();
+        self.restart = Some(Restart {
+            handover: None,
+            answers,
+            is_aborted: false,
+        });
+    }
+
+    /// Starts the successor with what was made for it. An error is the end of the restart.
+    pub(crate) fn start_successor(&mut self, state: Option<Vec<u8>>) -> Result<(), RestartError> {
+        if self
+            .restart
+            .as_ref()
+            .is_none_or(|restart| restart.is_aborted)
+        {
+            return Err(RestartError::new("this process was told to stop meanwhile"));
+        }
+        let handover = self
+            .plan(state)
+            .map_err(RestartError::new)
+            .and_then(|plan| {
+                let lifecycle = Arc::clone(&self.lifecycle);
+                Handover::start(plan, move |report| {
+                    lifecycle.tell(Message::Handover(report));
+                })
+                .map_err(RestartError::new)
+            })?;
+        if let Some(restart) = &mut self.restart {
+            restart.handover = Some(handover);
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self, state: Option<Vec<u8>>) -> io::Result<Plan> {
+        Ok(Plan {
+            program: self.program.clone(),
+            listeners: self.listeners.handed()?,
+            state: state.map(|bytes| State::new(&bytes)).transpose()?,
+            predecessors: self.predecessors.handed()?,
+            timeout: self.restart_timeout,
+            service_manager: self.service_manager.clone(),
+        })
+    }
+
+    /// Tells a restart under way that this process stops.
+    pub(crate) fn abort(&mut self) {
+        if let Some(restart) = &mut self.restart {
+            restart.is_aborted = true;
+            if let Some(handover) = &restart.handover {
+                handover.abort();
+            }
+        }
+    }
+
+    /// Ends the restart, and answers those who asked for it.
+    pub(crate) fn conclude(&mut self, result: &Result<(), RestartError>) {
+        for answer in self
+            .restart
+            .take()
+            .into_iter()
+            .flat_map(|restart| restart.answers)
+        {
+            // Who does not wait for the answer has no use for it.
+            let _ = answer.send(result.clone());
+        }
+    }
+
+    /// Notes that the successor accepts.
+    pub(crate) fn hand_over(&mut self, report: &Report) {
+        if let Report::HandedOver { taken, .. } = report {
+            self.listeners.share(taken);
+            // It names the successor by now.
+            self.pid_file = None;
+        }
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.program.path().display().to_string()
+    }
+
+    // The end.
+
+    /// Removes the pid file, if it is still this process' own.
+    pub(crate) fn end(&mut self) -> Option<Line> {
+        let error = self.pid_file.take()?.remove().err()?;
+        Some(Line::warn(format!(
+            "failed to remove the pid file: {error}"
+        )))
+    }
+}
+
+/// Tells whether a step of the dialogue lets this process serve.
+pub(crate) fn is_turn(step: ParentStep) -> bool {
+    matches!(step, ParentStep::TakeOver | ParentStep::TakeOverAlone)
+}
+
+/// Hands over to a new process: starts the program again with the listeners of this one, waits until
+/// it is ready, and lets this one drain.
+///
+/// The same as a signal of the attribute's `restart` list. Resolves when the successor serves.
+///
+/// # Errors
+///
+/// Says why this process serves on: the successor could not be started, ended, or did not become
+/// ready in time; another restart is under way; this process is not ready yet, stops already, or is
+/// process 1 of a container.
+///
+/// # Cancel safety
+///
+/// A drop forgets the answer; the restart goes on.
+///
+/// ```
+/// use graceful::Config;
+///
+/// Config::new().signals([]).run(async {
+///     let error = graceful::restart().await.unwrap_err();
+///     assert!(error.to_string().contains("not ready"));
+/// });
+/// ```
+pub async fn restart() -> Result<(), RestartError> {
+    let Some(lifecycle) = Lifecycle::current() else {
+        return Err(RestartError::new("there is no lifecycle around this call"));
+    };
+    let (answer, answered) = oneshot::channel();
+    lifecycle.tell(Message::Restart(Some(answer)));
+    answered
+        .await
+        .unwrap_or_else(|_| Err(RestartError::new("this process stops already")))
+}
+
+/// Returns what the process before this one left by [`on_handover`](crate::on_handover); `None` for
+/// a process that was not started by a restart, or where nothing was left.
+///
+/// # Errors
+///
+/// Where the bytes cannot be read.
+///
+/// ```
+/// use graceful::Config;
+///
+/// Config::new().signals([]).run(async {
+///     assert!(graceful::inherited_state().expect("nothing to read").is_none());
+/// });
+/// ```
+pub fn inherited_state() -> io::Result<Option<Vec<u8>>> {
+    let lifecycle = Lifecycle::current_or_detached();
+    lifecycle.inherited.as_ref().map(State::read).transpose()
+}
