@@ -34,12 +34,15 @@ over_tcp_and_unix! {
     c1_idle_beyond_the_grace_is_closed
     c1_a_request_in_the_socket_of_an_idle_connection_is_answered
     c2_idle_within_the_grace_may_bring_one_request
+    c2_what_becomes_idle_in_the_drain_may_bring_one_request
     c3_keep_alive_clients_lose_nothing
     c4_accepted_and_silent_is_closed_after_the_grace
     c5_accepted_before_and_speaking_after_the_signal_is_answered
     c6_half_a_head_may_be_completed
     c6_half_a_head_that_is_never_completed_is_ended
     c7_pipelined_requests_are_answered
+    c7_pipelined_requests_with_bodies_are_answered
+    c7_a_pipelined_request_that_comes_in_pieces_is_answered
     c8_a_connect_after_the_seal_is_refused
     c9_connect_per_request_clients_lose_nothing
     c10_the_accept_queue_is_served
@@ -76,6 +79,22 @@ fn c2_idle_within_the_grace_may_bring_one_request(listen: &Listen) {
     let mut connection = server.connect();
     assert!(!connection.get("/").says_close());
     server.drain();
+    connection.get("/").expect_last();
+    connection.expect_eof();
+    listen.expect_clean_end(server);
+}
+
+fn c2_what_becomes_idle_in_the_drain_may_bring_one_request(listen: &Listen) {
+    let server = listen.start(&["grace=30s"]);
+    let mut connection = server.connect();
+    connection.send(get("/stream?n=5&ms=100"));
+    let head = connection.head();
+    assert!(
+        !head.says_close(),
+        "its head went out before the drain: {head:?}"
+    );
+    server.drain();
+    connection.body(&head).expect("the stream completes");
     connection.get("/").expect_last();
     connection.expect_eof();
     listen.expect_clean_end(server);
@@ -178,6 +197,42 @@ fn c7_pipelined_requests_are_answered(listen: &Listen) {
     listen.expect_clean_end(server);
 }
 
+fn c7_pipelined_requests_with_bodies_are_answered(listen: &Listen) {
+    let server = listen.start(&[]);
+    let mut connection = server.connect();
+    // What looks like the end of a head is a part of the first body.
+    let post =
+        "POST /upload?wait=drain HTTP/1.1\r\nhost: test\r\ncontent-length: 8\r\n\r\na\r\n\r\nbcd";
+    connection.send(post.repeat(2) + &get("/sleep?ms=500"));
+    server.wait_for("handling /upload");
+    server.drain();
+    for _ in 0..2 {
+        let response = connection.response();
+        assert_eq!((response.status, &*response.text()), (200, "8"));
+    }
+    connection.response().expect_last();
+    connection.expect_eof();
+    listen.expect_clean_end(server);
+}
+
+fn c7_a_pipelined_request_that_comes_in_pieces_is_answered(listen: &Listen) {
+    let server = listen.start(&[]);
+    let mut connection = server.connect();
+    connection.send(get("/sleep?ms=1000"));
+    server.wait_for("handling /sleep");
+    let next = get("/");
+    let (most, end) = next.split_at(next.len() - 2);
+    connection.send(most);
+    sleep(Duration::from_millis(100));
+    connection.send(end);
+    sleep(Duration::from_millis(100));
+    server.drain();
+    assert_eq!(connection.response().status, 200);
+    connection.response().expect_last();
+    connection.expect_eof();
+    listen.expect_clean_end(server);
+}
+
 fn c8_a_connect_after_the_seal_is_refused(listen: &Listen) {
     let server = listen.start(&["grace=50ms"]);
     let mut upload = server.connect();
@@ -247,6 +302,27 @@ fn c11_a_tls_handshake_under_way_completes_and_is_served() {
         connection.expect_eof();
     }
     server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn c11_a_tls_handshake_that_is_never_completed_is_ended() {
+    let certificate = Certificate::new();
+    let server = Listen::tcp().start(&[&certificate.setting()]);
+    let handshakes = [0, 50, usize::MAX].map(|bytes| {
+        let mut handshake = certificate.handshake(server.address(), "http/1.1");
+        handshake.send_some(bytes);
+        handshake
+    });
+    assert_eq!(
+        certificate
+            .connect(server.address(), "http/1.1")
+            .get("/")
+            .status,
+        200
+    );
+    server.drain();
+    server.exit_within(SOON).expect(0);
+    drop(handshakes);
 }
 
 #[test]
@@ -325,6 +401,18 @@ fn c15_a_connection_limit_holds_and_the_waiting_are_served(listen: &Listen) {
         connection.expect_eof();
     }
     listen.expect_clean_end(server);
+}
+
+#[test]
+fn c10_the_accept_queue_is_served_over_ipv6() {
+    for address in ["listen=[::1]:0", "listen=[::]:0"] {
+        let listen = Listen {
+            setting: address.into(),
+            unix: None,
+        };
+        c10_the_accept_queue_is_served(&listen);
+        c8_a_connect_after_the_seal_is_refused(&listen);
+    }
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! F. HTTP/2, frame by frame, in clear text and over TLS (F5).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
 use graceful_tests::http2::{Frame, Http2, body_of};
 use graceful_tests::{Certificate, Connection, SOON, Server, command};
 
@@ -18,6 +21,7 @@ macro_rules! in_clear_text_and_over_tls {
 in_clear_text_and_over_tls! {
     f1_streams_in_flight_finish
     f2_goaway_comes_twice_and_a_stream_in_between_is_served
+    f2_clients_in_closed_loops_lose_nothing
     f3_an_idle_connection_is_ended
     f4_a_client_that_never_answers_the_ping_is_ended
     f4_a_client_that_never_sends_its_preface_is_ended
@@ -67,6 +71,61 @@ fn f2_goaway_comes_twice_and_a_stream_in_between_is_served(way: &Way) {
         "the second: {frames:?}"
     );
     server.exit_within(SOON).expect(0);
+}
+
+fn f2_clients_in_closed_loops_lose_nothing(way: &Way) {
+    for _ in 0..3 {
+        let (server, client) = way.start();
+        let others = (1..16).map(|_| Http2::over(way.connect(&server)));
+        let clients: Vec<_> = others.chain([client]).collect();
+        let served = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for client in clients {
+                scope.spawn(|| use_up(client, &served));
+            }
+            while served.load(Ordering::Relaxed) < 1000 {
+                thread::yield_now();
+            }
+            server.drain();
+        });
+        server.exit_within(SOON).expect(0);
+    }
+}
+
+/// Opens one stream after the other until the server says goodbye, and fails where one that the
+/// server has not taken back is not answered.
+fn use_up(mut client: Http2, served: &AtomicUsize) {
+    let mut last = ALL;
+    for stream in (1..).step_by(2) {
+        client.get(stream, "/");
+        loop {
+            match client.next() {
+                Some(Frame::Data {
+                    stream: of,
+                    end: true,
+                    ..
+                }) if of == stream => break,
+                Some(Frame::Ping(payload)) => client.pong(&payload),
+                Some(Frame::GoAway {
+                    last: new,
+                    error: 0,
+                }) => last = new,
+                Some(Frame::Reset { stream: of }) => panic!("stream {of} was reset"),
+                Some(_) => {}
+                None => {
+                    assert!(
+                        stream > last,
+                        "stream {stream} was lost; the last is {last}"
+                    );
+                    return;
+                }
+            }
+        }
+        served.fetch_add(1, Ordering::Relaxed);
+        if last < ALL {
+            return;
+        }
+    }
 }
 
 fn f3_an_idle_connection_is_ended(way: &Way) {

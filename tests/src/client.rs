@@ -214,7 +214,12 @@ impl Connection {
         }
     }
 
-    fn body(&mut self, head: &Response) -> io::Result<Vec<u8>> {
+    /// Reads the body that belongs to `head`.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_response`](Self::try_response).
+    pub fn body(&mut self, head: &Response) -> io::Result<Vec<u8>> {
         if head
             .header("transfer-encoding")
             .is_some_and(|value| value == "chunked")

@@ -35,7 +35,7 @@ impl Log {
                 log.change(|state| {
                     state
                         .lines
-                        .push(String::from_utf8_lossy(&line).into_owned())
+                        .push(String::from_utf8_lossy(&line).into_owned());
                 });
             }
             log.change(|state| state.open_streams -= 1);
