@@ -1,4 +1,51 @@
-//! Start, drain and stop a server process without losing a request.
+//! Start, restart, drain and stop a server process without losing a request.
+//!
+//! Annotate `main`, return the server:
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//!
+//! #[graceful::main(timeout = "5s", signals = [INT, TERM])]
+//! async fn main() -> std::io::Result<impl graceful::Server> {
+//!     let app = Router::new().route("/", get(|| async { "hello" }));
+//!     let listener = graceful::bind("127.0.0.1:3000").await?;
+//!     Ok(graceful::serve(listener, app))
+//! }
+//! ```
+//!
+//! # What is promised
+//!
+//! 1. Nothing the kernel accepted is lost: every request that reached this machine before the listener
+//!    was closed is answered, in flight or still in the socket of an idle connection or in the accept
+//!    queue.
+//! 2. `timeout` is one budget from the first signal to the end of the process. A thread of its own
+//!    enforces it, so no blocked runtime can outlive it; and every wait ends on an event, so nothing of
+//!    it is wasted.
+//! 3. A restart that fails never hurts the running server.
+//! 4. The log and the exit code say what was waited for, and what was cut.
+//! 5. Signals are handled before any code of `main` runs.
+//!
+//! # Where to look
+//!
+//! - [`main`](macro@main) is the attribute, [`Config`] the same without it.
+//! - [`bind`] and [`serve`] are the server; [`Server`] and [`IntoServer`] say what else `main` may
+//!   return.
+//! - [`shutdown`], [`stop`], [`restart`] and [`status`] are for handlers and tasks, [`spawn`] for work
+//!   that is waited for, [`on_drain`], [`on_stop`] and [`on_handover`] for what has to happen at the end.
+//!
+//! # What it does not do
+//!
+//! HTTP/3, systems other than Linux, and moving connections to a successor. It sets up no logging: lines
+//! go through `tracing` where a subscriber is set, else to standard error.
+//!
+//! # Features
+//!
+//! - `tls`: [`Serve::tls`], with rustls.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "graceful runs on Linux only: its hand-over and its listeners rest on Linux' system calls"
+);
 
 mod budget;
 mod config;
@@ -21,6 +68,60 @@ mod succession;
 mod sys;
 mod tasks;
 
+/// Turns an `async fn main` that returns a server into a process that starts, drains and stops.
+///
+/// # Options
+///
+/// All are optional. A duration is a literal such as `"5s"`, `"1m30s"`, `"500ms"`, which is read at
+/// compile time, or any expression of type [`Duration`](std::time::Duration).
+///
+/// | option | default | the same by hand |
+/// |---|---|---|
+/// | `timeout = "5s"` | `"25s"` | [`Config::timeout`] |
+/// | `signals = [INT, TERM]` | `[INT, TERM]` | [`Config::signals`] |
+/// | `restart = [USR2]` | none | [`Config::restart`] |
+/// | `restart_timeout = "1m"` | `"30s"` | [`Config::restart_timeout`] |
+/// | `lame_duck = "2s"` | `"5s"` in Kubernetes, else `"0s"` | [`Config::lame_duck`] |
+/// | `keep_alive_grace = "50ms"` | `"200ms"` | [`Config::keep_alive_grace`] |
+/// | `pid_file = "/run/app.pid"` | none | [`Config::pid_file`] |
+/// | `flavor = "current_thread"` | `"multi_thread"` | [`Config::current_thread`] |
+/// | `worker_threads = 4` | one for each core | [`Config::worker_threads`] |
+/// | `crate = path::to::graceful` | `::graceful` | |
+///
+/// Mistakes are reported all at once, each at its place and with the remedy.
+///
+/// # What `main` may return
+///
+/// Whatever is an [`IntoServer`]: a [`Server`], several as a tuple or `Vec`, nothing, or a `Result` of
+/// these. The body stays as it is; the attribute only wraps the function.
+///
+/// # Example, and what it means
+///
+/// ```no_run
+/// # use graceful::doc::app;
+/// #[graceful::main(timeout = "5s", signals = [INT, TERM])]
+/// async fn main() -> std::io::Result<impl graceful::Server> {
+///     let listener = graceful::bind("127.0.0.1:3000").await?;
+///     Ok(graceful::serve(listener, app()))
+/// }
+/// ```
+///
+/// ```no_run
+/// # use graceful::doc::app;
+/// fn main() -> std::process::ExitCode {
+///     async fn main() -> std::io::Result<impl graceful::Server> {
+///         let listener = graceful::bind("127.0.0.1:3000").await?;
+///         Ok(graceful::serve(listener, app()))
+///     }
+///     graceful::Config::new()
+///         .timeout(std::time::Duration::from_secs(5))
+///         .signals([graceful::Signal::Int, graceful::Signal::Term])
+///         .run(main())
+/// }
+/// ```
+///
+/// The one difference: under the attribute the deadline holds to the very end of the process, and with
+/// [`Config::run`] to the end of that call.
 pub use graceful_macros::main;
 
 pub use self::config::Config;
@@ -37,6 +138,7 @@ pub use self::status::{Status, ready, status};
 pub use self::succession::{RestartError, inherited_state, restart};
 pub use self::tasks::spawn;
 
+/// What expanded code calls.
 #[doc(hidden)]
 pub mod __private {
     use std::process::ExitCode;
@@ -44,6 +146,7 @@ pub mod __private {
     use crate::run::{self, Afterwards};
     use crate::{Config, IntoServer};
 
+    /// Runs `main` to the end of the process.
     pub fn run<F, T, M>(main: F, config: Config) -> ExitCode
     where
         F: Future<Output = T>,
@@ -58,16 +161,21 @@ pub mod __private {
 pub mod doc {
     use std::convert::Infallible;
 
-    use hyper::Response;
     use hyper::body::Incoming;
     use hyper::service::service_fn;
+    use hyper::{Request, Response};
 
     use crate::serve::HttpService;
 
+    /// A service that echoes.
     #[must_use]
     pub fn app() -> impl HttpService {
-        service_fn(|request: hyper::Request<Incoming>| async {
+        service_fn(|request: Request<Incoming>| async {
             Ok::<_, Infallible>(Response::new(request.into_body()))
         })
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

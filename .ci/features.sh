@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Each set of features builds without a warning.
+set -euo pipefail
+for features in "" tls axum "tls axum"; do
+    echo "features: ${features:-none}"
+    RUSTFLAGS="-D warnings" cargo check --quiet -p graceful-runtime --no-default-features --features "$features"
+done

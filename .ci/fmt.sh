@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+# The format.
+set -euo pipefail
+cargo fmt --all --check
