@@ -93,16 +93,20 @@ impl Inheritance {
             sorted.gift(gift);
         }
         complaints.append(&mut sorted.complaints);
-        let service_manager = ServiceManager::new(environment.notify_socket, environment.watchdog);
+        let service_manager = ServiceManager::new(environment.notify_socket, environment.watchdog)
+            .unwrap_or_else(|error| {
+                complaints.push(format!("NOTIFY_SOCKET is ignored: {error}"));
+                ServiceManager::default()
+            });
+        if predecessor.is_some() {
+            service_manager.mute();
+        }
         Ok(Self {
             listeners: Listeners::new(sorted.listeners),
             state: sorted.state,
             predecessor,
             predecessors: Predecessors::new(sorted.predecessors),
-            service_manager: service_manager.unwrap_or_else(|error| {
-                complaints.push(format!("NOTIFY_SOCKET is ignored: {error}"));
-                ServiceManager::default()
-            }),
+            service_manager,
             in_kubernetes: environment.in_kubernetes,
             is_main_of_unit: environment.is_main_of_unit,
             complaints,

@@ -28,9 +28,9 @@
 //! # Where to look
 //!
 //! - [`main`](macro@main) is the attribute, [`Config`] the same without it.
-//! - [`bind`] and [`serve`] are the server; [`Server`] and [`IntoServer`] say what else `main` may
+//! - [`bind`] and [`serve()`] are the server; [`Server`] and [`IntoServer`] say what else `main` may
 //!   return.
-//! - [`shutdown`], [`stop`], [`restart`] and [`status`] are for handlers and tasks, [`spawn`] for work
+//! - [`shutdown()`], [`stop`], [`restart`] and [`status()`] are for handlers and tasks, [`spawn`] for work
 //!   that is waited for, [`on_drain`], [`on_stop`] and [`on_handover`] for what has to happen at the end.
 //!
 //! # What it does not do

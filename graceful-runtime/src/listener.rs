@@ -41,7 +41,7 @@ enum Kind {
 /// A socket that accepts connections.
 ///
 /// Made by [`bind`], or from a listener of the standard library or of tokio. It closes itself, but a
-/// drop loses what its queue holds: only [`serve`](crate::serve) empties it first.
+/// drop loses what its queue holds: only [`serve`](crate::serve()) empties it first.
 #[derive(Debug)]
 pub struct Listener {
     socket: Bound,

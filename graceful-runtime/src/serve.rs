@@ -48,7 +48,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// How often at most a failing accept is told of.
 const ACCEPT_SILENCE: Duration = Duration::from_secs(10);
 
-/// A server to be returned from `main` or awaited; see [`serve`].
+/// A server to be returned from `main` or awaited; see [`serve()`].
 #[must_use = "a server does nothing until it is returned from `main` or awaited"]
 pub struct Serve<S> {
     listener: Listener,
@@ -68,7 +68,7 @@ pub struct Serve<S> {
 /// At the shutdown every request that the kernel has accepted is answered: in flight, in the socket of
 /// an idle connection, on a connection that was silent so far, in the accept queue. Connections are
 /// closed so that the last response arrives. Upgraded connections, such as WebSockets, are waited for
-/// and learn of the shutdown by [`shutdown`](crate::shutdown).
+/// and learn of the shutdown by [`shutdown`](crate::shutdown()).
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {

@@ -8,7 +8,7 @@ use std::process::{ExitCode, Termination};
 /// A server: a future, or what turns into one, that ends when the shutdown lets it.
 ///
 /// The bound to name in the signature of `main`. Everything that can be awaited is a server:
-/// [`serve`](crate::serve), `axum::serve(..).with_graceful_shutdown(graceful::shutdown())`, tonic's
+/// [`serve`](crate::serve()), `axum::serve(..).with_graceful_shutdown(graceful::shutdown())`, tonic's
 /// `serve_with_shutdown`, an `async` block.
 ///
 /// ```no_run

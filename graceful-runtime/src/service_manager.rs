@@ -107,8 +107,10 @@ impl ServiceManager {
         Some(self.0.as_ref()?.watchdog? / 2)
     }
 
-    /// Says that this process serves: after the start, after a take-over, and after a hand-over that failed.
+    /// Says that this process serves: after the start, after a take-over, and after a hand-over that failed. A successor was
+    /// [`mute`](Self::mute) until now.
     pub(crate) fn ready(&self, status: &str) {
+        self.unmute();
         self.send(&[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
     }
 
@@ -164,7 +166,7 @@ impl ServiceManager {
         self.send(&states);
     }
 
-    /// Says nothing any more: another process is the main one.
+    /// Says nothing: another process is the main one, and the manager would complain.
     pub(crate) fn mute(&self) {
         self.set_muted(true);
     }

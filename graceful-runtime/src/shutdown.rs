@@ -38,7 +38,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A future that resolves when the drain begins; see [`shutdown`].
+/// A future that resolves when the drain begins; see [`shutdown()`].
 ///
 /// Clone it into every task that has to know.
 ///

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::lifecycle::Lifecycle;
 use crate::phase::Phase;
 
-/// How the current lifecycle is doing, at one moment; see [`status`].
+/// How the current lifecycle is doing, at one moment; see [`status()`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
@@ -13,7 +13,7 @@ pub struct Status {
     pub phase: Phase,
     /// Requests in flight: accepted, and their response not completely sent.
     pub requests: usize,
-    /// Connections of [`serve`](crate::serve), whatever they are doing.
+    /// Connections of [`serve`](crate::serve()), whatever they are doing.
     pub connections: usize,
     /// Tracked tasks that run.
     pub tasks: usize,

@@ -39,7 +39,7 @@ pub(crate) struct Task {
 /// # is_done.try_recv().expect("the task was waited for");
 /// ```
 ///
-/// [`shutdown`]: crate::shutdown
+/// [`shutdown`]: crate::shutdown()
 #[track_caller]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where

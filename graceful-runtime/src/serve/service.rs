@@ -18,7 +18,7 @@ use super::connection::{Connection, InFlightGuard};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What [`serve`](crate::serve) takes: a hyper service (such as `service_fn`), or a tower service
+/// What [`serve`](crate::serve()) takes: a hyper service (such as `service_fn`), or a tower service
 /// (such as axum's `Router`).
 ///
 /// Every connection gets a clone. `M` only tells the two apart and is always inferred.

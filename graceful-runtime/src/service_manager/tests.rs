@@ -155,6 +155,9 @@ fn a_muted_process_says_nothing() {
     service.unmute();
     service.status("heard");
     assert_eq!(manager.hear(), "STATUS=heard\n");
+    service.mute();
+    service.ready("and heard again");
+    assert_eq!(manager.hear(), "READY=1\nSTATUS=and heard again\n");
 }
 
 #[test]
