@@ -71,6 +71,10 @@ pub(crate) struct Lifecycle {
     phase_now: AtomicU8,
     trigger: OnceLock<Trigger>,
     is_awaited: AtomicBool,
+    /// `main` has returned, or was dropped.
+    is_started: AtomicBool,
+    /// What `main` or a server failed with, in words.
+    error: OnceLock<String>,
     is_cut: AtomicBool,
     /// Requests that were cut so that the hooks could run.
     cut: AtomicUsize,
@@ -112,6 +116,8 @@ impl Lifecycle {
             phase_now: AtomicU8::new(Phase::Starting as u8),
             trigger: OnceLock::new(),
             is_awaited: AtomicBool::new(false),
+            is_started: AtomicBool::new(false),
+            error: OnceLock::new(),
             is_cut: AtomicBool::new(false),
             cut: AtomicUsize::new(0),
             servers: watch::Sender::default(),
@@ -200,6 +206,32 @@ impl Lifecycle {
 
     pub(crate) fn is_awaited(&self) -> bool {
         self.is_awaited.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_started(&self) {
+        self.is_started.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether there is anything left of `main`.
+    pub(crate) fn is_started(&self) -> bool {
+        self.is_started.load(Ordering::Relaxed)
+    }
+
+    /// A server begins to accept. Where `main` serves in its own body, the process is ready by that;
+    /// else it is when `main` has returned and all its servers accept.
+    pub(crate) fn serves_in_main(&self) {
+        if self.servers.borrow().running == 0 {
+            self.tell(Message::Happened(Event::Ready));
+        }
+    }
+
+    /// Keeps the first error, for a predecessor that wants to know.
+    pub(crate) fn set_error(&self, error: String) {
+        let _ = self.error.set(error);
+    }
+
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.error.get().map(String::as_str)
     }
 
     /// Notes that what is in flight now is given up; the loop's own.

@@ -166,19 +166,15 @@ pub(crate) fn lost(pid: u32, end: &impl Display) -> Line {
 pub(crate) fn waiting(lifecycle: &Lifecycle, trigger: Trigger) -> Line {
     let left = trigger.budget.remaining(Instant::now());
     let census = Census::take(lifecycle);
-    let held_by = if census.is_empty() {
-        " destructors or blocking threads".into()
-    } else {
-        census.named()
-    };
-    Line::info(format!("waiting for{held_by}; {} left", Span(left)))
+    let names = census.named();
+    Line::info(format!("waiting for {names}; {} left", Span(left)))
 }
 
 pub(crate) fn cut_off(lifecycle: &Lifecycle, trigger: Trigger) -> Line {
     let spent = trigger.budget.begin().elapsed();
     let census = Census::take(lifecycle);
     Line::warn(format!(
-        "{} are used up, the rest belongs to the hooks: cutting{}",
+        "{} are used up, the rest belongs to the hooks: cutting {}",
         Span(spent),
         census.named()
     ))
@@ -200,15 +196,11 @@ pub(crate) fn interrupted(lifecycle: &Lifecycle) -> Line {
 
 fn forced(lifecycle: &Lifecycle, why: &str) -> Line {
     let census = Census::take(lifecycle);
-    let cut = if census.is_empty() {
-        " destructors or blocking threads".into()
-    } else {
-        census.named()
-    };
+    let names = census.named();
     let finished = count(lifecycle.finished.load(Ordering::Relaxed), "request");
     let requests = census.requests.len();
     Line::warn(format!(
-        "{why}: cutting{cut}; {finished} finished, {requests} cut"
+        "{why}: cutting {names}; {finished} finished, {requests} cut"
     ))
 }
 
@@ -237,6 +229,7 @@ pub(crate) struct Census {
     upgraded: Vec<String>,
     tasks: Vec<String>,
     hooks: Vec<String>,
+    is_started: bool,
 }
 
 impl Census {
@@ -247,6 +240,7 @@ impl Census {
             upgraded: Vec::new(),
             tasks: Vec::new(),
             hooks: Vec::new(),
+            is_started: lifecycle.is_started(),
         };
         let mut connections = lifecycle.connections();
         connections.sort_by_key(|connection| connection.accepted());
@@ -313,7 +307,11 @@ impl Census {
         if self.idle > 0 {
             parts.push(count(self.idle, "idle connection"));
         }
-        format!(" {}", parts.join("; "))
+        match (parts.is_empty(), self.is_started) {
+            (false, _) => parts.join("; "),
+            (true, false) => "the start-up, which blocks its thread".into(),
+            (true, true) => "destructors or blocking threads".into(),
+        }
     }
 }
 

@@ -265,7 +265,9 @@ where
             lifecycle.reached(Phase::Stopping).await;
             None
         };
-        let failure = serve(lifecycle, main).or(cut).await;
+        // A signal that came before `main` keeps it from beginning.
+        let failure = cut.or(serve(lifecycle, main)).await;
+        lifecycle.set_started();
         lifecycle.tell(Message::Trigger(match failure {
             Some(_) => Reason::Failed,
             None => Reason::Finished,
@@ -319,11 +321,16 @@ where
     T: IntoServer<M>,
 {
     let Ok(returned) = AssertUnwindSafe(main).catch_unwind().await else {
+        lifecycle.set_error("`main` panicked".into());
         return Some(PANIC_CODE.into());
     };
+    lifecycle.set_started();
     let mut servers = Servers::default();
     returned.hand_over(&mut servers);
     let mut failure = servers.failure;
+    if let Some(error) = servers.error.take() {
+        lifecycle.set_error(error);
+    }
     let mut running = start(lifecycle, servers);
     while let Some(ended) = running.join_next().await {
         lifecycle.count_servers(|servers| servers.running -= 1);
@@ -558,7 +565,8 @@ impl Guardian {
         if let Some(succession) = &mut self.succession {
             succession.abort();
             if reason == Reason::Failed {
-                succession.fail("the start-up failed; its own log says why");
+                let reason = self.lifecycle.error().unwrap_or("a server failed");
+                succession.fail(reason);
             }
         }
         let manager = &self.lifecycle.service_manager;

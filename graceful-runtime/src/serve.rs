@@ -11,6 +11,7 @@ mod tls;
 use std::fmt;
 use std::future::{IntoFuture, poll_fn};
 use std::io;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +70,10 @@ pub struct Serve<S> {
 /// an idle connection, on a connection that was silent so far, in the accept queue. Connections are
 /// closed so that the last response arrives. Upgraded connections, such as WebSockets, are waited for
 /// and learn of the shutdown by [`shutdown`](crate::shutdown()).
+///
+/// # Cancel safety
+///
+/// A drop of the running server closes its listener and cuts its connections.
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -198,7 +203,7 @@ struct Running<S> {
     security: Security,
     lifecycle: Arc<Lifecycle>,
     /// The server as the report knows it, with its connections.
-    shared: Member<Shared>,
+    shared: CutOnDrop,
     /// One permit for each connection that may still be opened.
     room: Arc<Semaphore>,
     drains_last: bool,
@@ -219,7 +224,7 @@ impl<S: HttpService> Running<S> {
             listener: serve.listener,
             service: serve.service,
             security: serve.security,
-            shared: lifecycle.serving.enter(shared),
+            shared: CutOnDrop(lifecycle.serving.enter(shared)),
             lifecycle,
             room: Arc::new(Semaphore::new(serve.max_connections)),
             drains_last: serve.drains_last,
@@ -232,6 +237,7 @@ impl<S: HttpService> Running<S> {
         let lifecycle = Arc::clone(&self.lifecycle);
         let shared = Arc::clone(&self.shared);
         let drains_last = self.drains_last;
+        lifecycle.serves_in_main();
         if lifecycle.has_predecessor {
             lifecycle.reached(Phase::Ready).await;
         }
@@ -252,34 +258,46 @@ impl<S: HttpService> Running<S> {
     }
 
     /// Ends the listener and then the last connection.
-    async fn drain(&mut self) {
+    async fn drain(mut self) {
         self.shared.set_mood(Mood::Draining);
-        if self.listener.is_shared() {
-            return self.shared.connections.empty().await;
+        // What another process accepts from needs nothing but to be left to it.
+        if !self.listener.is_shared() {
+            self.empty_queue().await;
         }
-        let is_sealed = self.listener.seal();
-        let sealed = Instant::now();
-        let was_busy = self
-            .accepted
-            .is_some_and(|accepted| accepted + BUSY > sealed);
-        let handshakes = if was_busy {
-            sealed + HANDSHAKES
-        } else {
-            sealed
-        };
-        loop {
-            let connections = Arc::clone(&self.shared.connections);
-            self.accept_until(async {
-                connections.empty().await;
-                sleep_until(handshakes).await;
-            })
-            .await;
-            let is_endless = !is_sealed && sealed.elapsed() > UNSEALED_LIMIT;
-            if is_endless || !self.accept_queued() {
-                break;
+        let Self {
+            listener, shared, ..
+        } = self;
+        drop(listener);
+        shared.connections.empty().await;
+    }
+
+    /// Turns new connects away and accepts what the kernel has accepted already.
+    async fn empty_queue(&mut self) {
+        let begin = Instant::now();
+        if self.listener.seal() {
+            // The listener stays as long as there are connections anyway, so that handshakes under way
+            // have all that time, and at least a little where more may be under way.
+            let was_busy = self
+                .accepted
+                .is_some_and(|accepted| accepted + BUSY > begin);
+            let handshakes = begin + if was_busy { HANDSHAKES } else { Duration::ZERO };
+            loop {
+                let connections = Arc::clone(&self.shared.connections);
+                let settled = async {
+                    connections.empty().await;
+                    sleep_until(handshakes).await;
+                };
+                self.accept_until(settled).await;
+                if !self.accept_queued() {
+                    return;
+                }
             }
         }
-        self.shared.connections.empty().await;
+        // They go on coming, so some will be lost; the queue as it is now is served.
+        let connections = Arc::clone(&self.shared.connections);
+        self.accept_until(connections.empty().or(sleep(UNSEALED_LIMIT)))
+            .await;
+        while begin.elapsed() < UNSEALED_LIMIT * 2 && self.accept_queued() {}
     }
 
     /// Waits for room and a connection, and spawns the task that serves it.
@@ -337,6 +355,23 @@ impl<S: HttpService> Running<S> {
             .emit();
         }
         sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Gives up the connections of a server that is dropped before its end.
+struct CutOnDrop(Member<Shared>);
+
+impl Deref for CutOnDrop {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Drop for CutOnDrop {
+    fn drop(&mut self) {
+        self.0.set_mood(Mood::Cut);
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Servers {
     pub(crate) futures: Vec<Pin<Box<dyn Future<Output = ExitCode> + Send>>>,
     /// The exit code of a `main` that has ended, where it is not success.
     pub(crate) failure: Option<ExitCode>,
+    /// The error that `main` returned, in words.
+    pub(crate) error: Option<String>,
 }
 
 impl Debug for Servers {
@@ -122,8 +124,10 @@ where
             Err(error) => {
                 // As the standard library does for a `main` of its own, and as careless about a
                 // standard error that is closed.
-                let _ = writeln!(std::io::stderr(), "Error: {error:?}");
+                let error = format!("{error:?}");
+                let _ = writeln!(std::io::stderr(), "Error: {error}");
                 servers.failure = Some(ExitCode::FAILURE);
+                servers.error = Some(error);
             }
         }
     }
