@@ -47,6 +47,8 @@ compile_error!(
     "graceful runs on Linux only: its hand-over and its listeners rest on Linux' system calls"
 );
 
+#[cfg(feature = "adapt")]
+pub mod adapt;
 mod budget;
 mod config;
 mod handover;
@@ -124,6 +126,8 @@ mod tasks;
 /// [`Config::run`] to the end of that call.
 pub use graceful_macros::main;
 
+#[cfg(feature = "adapt")]
+pub use self::adapt::adapt;
 pub use self::config::Config;
 pub use self::hooks::{on_drain, on_handover, on_stop};
 pub use self::listener::{Address, Listener, bind};

@@ -279,11 +279,12 @@ where
     let announcing = announcing.or(lifecycle.reached(Phase::Stopping));
     let (failure, ()) = zip(serving, announcing).await;
 
-    lifecycle
-        .tasks
-        .empty()
-        .or(lifecycle.reached(Phase::Stopping))
-        .await;
+    // An adapted server may have ended before its last connection is closed.
+    let left = zip(lifecycle.serving.empty(), lifecycle.tasks.empty());
+    let left = async {
+        left.await;
+    };
+    left.or(lifecycle.reached(Phase::Stopping)).await;
     lifecycle.tell(Message::Happened(Event::Drained));
     lifecycle.reached(Phase::Stopping).await;
 

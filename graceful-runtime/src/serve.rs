@@ -26,11 +26,18 @@ use crate::phase::Phase;
 use crate::registry::Member;
 use crate::report::{self, Line};
 
-use self::connection::Mood;
-pub(crate) use self::connection::{Connection, Shared};
+#[cfg(feature = "adapt")]
+pub(crate) use self::close::{close, may_close_at_once};
+#[cfg(feature = "adapt")]
+pub(crate) use self::connection::InFlightGuard;
+pub(crate) use self::connection::{Connection, Mood, Shared};
 use self::http::Security;
+#[cfg(feature = "adapt")]
+pub(crate) use self::http::{HEAD_LIMIT, HTTP2_PREFACE, has_unread};
 pub(crate) use self::service::HttpService;
 pub use self::service::IntoService;
+#[cfg(feature = "adapt")]
+pub(crate) use self::stream::Io;
 pub(crate) use self::stream::{Peer, Stream};
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
@@ -39,13 +46,13 @@ pub use self::tls::Tls;
 mod tests;
 
 /// How long a listener that was busy is kept after its seal, so that handshakes under way can finish.
-const HANDSHAKES: Duration = Duration::from_millis(5);
+pub(crate) const HANDSHAKES: Duration = Duration::from_millis(5);
 /// How recently a connection must have come for a listener to count as busy.
-const BUSY: Duration = Duration::from_secs(1);
+pub(crate) const BUSY: Duration = Duration::from_secs(1);
 /// How long connections that cannot be refused are accepted in a drain.
 const UNSEALED_LIMIT: Duration = Duration::from_millis(100);
 /// How long to wait where the process has run out of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// How often at most a failing accept is told of.
 const ACCEPT_SILENCE: Duration = Duration::from_secs(10);
 
@@ -208,7 +215,7 @@ struct Running<S> {
     room: Arc<Semaphore>,
     drains_last: bool,
     accepted: Option<Instant>,
-    complained: Option<Instant>,
+    complaints: Complaints,
 }
 
 impl<S: HttpService> Running<S> {
@@ -229,7 +236,7 @@ impl<S: HttpService> Running<S> {
             room: Arc::new(Semaphore::new(serve.max_connections)),
             drains_last: serve.drains_last,
             accepted: None,
-            complained: None,
+            complaints: Complaints::default(),
         }
     }
 
@@ -343,17 +350,7 @@ impl<S: HttpService> Running<S> {
         if is_of_one_connection(error) {
             return;
         }
-        let is_time = self
-            .complained
-            .is_none_or(|last| last.elapsed() > ACCEPT_SILENCE);
-        if is_time {
-            self.complained = Some(Instant::now());
-            Line::warn(format!(
-                "failed to accept on {}: {error}; trying again",
-                self.listener
-            ))
-            .emit();
-        }
+        self.complaints.add(&self.listener, error);
         sleep(ACCEPT_PAUSE).await;
     }
 }
@@ -396,8 +393,30 @@ async fn cut_short(lifecycle: &Lifecycle, shared: &Shared) {
     shared.connections.empty().await;
 }
 
+/// Tells now and then of a failing accept.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints {
+    last: Option<Instant>,
+}
+
+impl Complaints {
+    pub(crate) fn add(&mut self, listener: &Listener, error: &io::Error) {
+        if self
+            .last
+            .is_some_and(|last| last.elapsed() <= ACCEPT_SILENCE)
+        {
+            return;
+        }
+        self.last = Some(Instant::now());
+        Line::warn(format!(
+            "failed to accept on {listener}: {error}; trying again"
+        ))
+        .emit();
+    }
+}
+
 /// Tells whether only the connection failed that was to be accepted; see "Error handling" in accept(2).
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted

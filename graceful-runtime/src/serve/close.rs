@@ -26,8 +26,8 @@ const TIME_DRAINING: Duration = Duration::from_secs(2);
 const BYTES: usize = 64 << 20;
 
 /// Closes a connection that hyper has done with.
-pub(super) async fn close(mut stream: Stream, connection: &Connection) {
-    if is_settled(&stream) && !connection.may_be_sending() && !stream.has_farewell() {
+pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
+    if may_close_at_once(&stream, connection) {
         return;
     }
     let limit = if connection.is(Mood::Draining) {
@@ -44,6 +44,11 @@ pub(super) async fn close(mut stream: Stream, connection: &Connection) {
         }
     };
     let _ = timeout(limit, lingering).await;
+}
+
+/// Tells whether nothing can be lost by a close.
+pub(crate) fn may_close_at_once(stream: &Stream, connection: &Connection) -> bool {
+    is_settled(stream) && !connection.may_be_sending() && !stream.has_farewell()
 }
 
 /// Tells whether nothing is unread and everything that was sent has arrived.

@@ -29,7 +29,7 @@ const SHORTEST_REQUEST: i64 = 18;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) connections: Arc<Registry<Connection>>,
-    pub(super) lifecycle: Arc<Lifecycle>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
     pub(super) header_timeout: Duration,
     mood: AtomicU8,
     /// When the drain began.
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
 /// How a server feels about connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(super) enum Mood {
+pub(crate) enum Mood {
     /// All are welcome.
     Open,
     /// Responses announce the close.
@@ -51,7 +51,7 @@ pub(super) enum Mood {
 }
 
 impl Shared {
-    pub(super) fn new(lifecycle: Arc<Lifecycle>, header_timeout: Duration) -> Self {
+    pub(crate) fn new(lifecycle: Arc<Lifecycle>, header_timeout: Duration) -> Self {
         Self {
             connections: Arc::default(),
             lifecycle,
@@ -62,7 +62,7 @@ impl Shared {
     }
 
     /// Changes the mood and lets every connection know.
-    pub(super) fn set_mood(&self, mood: Mood) {
+    pub(crate) fn set_mood(&self, mood: Mood) {
         if mood == Mood::Draining {
             self.drain.get_or_init(Instant::now);
         }
@@ -73,7 +73,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn is(&self, mood: Mood) -> bool {
+    pub(crate) fn is(&self, mood: Mood) -> bool {
         self.mood.load(Ordering::Acquire) >= mood as u8
     }
 }
@@ -143,7 +143,7 @@ impl fmt::Display for InFlight {
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
         let accepted = Instant::now();
         Self {
             shared,
@@ -232,7 +232,7 @@ impl Connection {
     // From the service.
 
     /// Notes that a request begins; it is in flight until the guard is dropped.
-    pub(super) fn begin<B: Body>(self: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
+    pub(crate) fn begin<B: Body>(self: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
         let has_body = !request.body().is_end_stream();
         let body = request.body().size_hint().exact();
         self.is_unbounded.store(body.is_none(), Ordering::Relaxed);
@@ -288,7 +288,7 @@ impl Connection {
 
     /// Tells whether the response that is about to be sent is the last one of an HTTP/1 connection:
     /// the server wants to close, and no further request has been received.
-    pub(super) fn is_last_response(&self) -> bool {
+    pub(crate) fn is_last_response(&self) -> bool {
         self.shared.is(Mood::LameDuck)
             && !self.has_pipelined()
             && !self.is_http2.load(Ordering::Relaxed)
@@ -308,13 +308,20 @@ impl Connection {
     /// Lets [`wake`](Self::wake) find the calling task.
     pub(super) async fn remember_task(&self) {
         poll_fn(|cx| {
-            self.state().task = Some(cx.waker().clone());
+            self.remember(cx.waker());
             Poll::Ready(())
         })
         .await;
     }
 
-    pub(super) fn wake(&self) {
+    pub(crate) fn remember(&self, task: &Waker) {
+        let known = &mut self.state().task;
+        if !known.as_ref().is_some_and(|known| known.will_wake(task)) {
+            *known = Some(task.clone());
+        }
+    }
+
+    pub(crate) fn wake(&self) {
         let task = self.state().task.clone();
         if let Some(task) = task {
             task.wake();
@@ -322,7 +329,7 @@ impl Connection {
     }
 
     /// Notes that everything which hyper was given has been handed to the kernel.
-    pub(super) fn settle(&self) {
+    pub(crate) fn settle(&self) {
         if self.unsettled.load(Ordering::Relaxed) > 0 {
             let finished = self.unsettled.swap(0, Ordering::Relaxed) as usize;
             self.shared
@@ -333,7 +340,7 @@ impl Connection {
     }
 
     /// Stops counting heads: what comes is HTTP/2.
-    pub(super) fn becomes_http2(&self) {
+    pub(crate) fn becomes_http2(&self) {
         self.is_http2.store(true, Ordering::Relaxed);
         self.is_between_messages.store(false, Ordering::Relaxed);
     }
@@ -347,7 +354,7 @@ impl Connection {
     }
 
     /// Tells whether a response is owed or not completely handed to the kernel.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.in_flight() > 0 || self.is_write_blocked()
     }
 
@@ -360,7 +367,7 @@ impl Connection {
     }
 
     /// Tells whether a part of a request head has come, as far as it is visible from outside of hyper.
-    pub(super) fn has_read(&self) -> bool {
+    pub(crate) fn has_read(&self) -> bool {
         self.has_read.load(Ordering::Relaxed)
     }
 
@@ -369,19 +376,19 @@ impl Connection {
         self.has_body.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is(&self, mood: Mood) -> bool {
+    pub(crate) fn is(&self, mood: Mood) -> bool {
         self.shared.is(mood)
     }
 
     /// Returns when the drain began.
-    pub(super) fn drain(&self) -> Option<Instant> {
+    pub(crate) fn drain(&self) -> Option<Instant> {
         self.is(Mood::Draining)
             .then(|| self.shared.drain.get().copied())
             .flatten()
     }
 
     /// Returns until when the connection, idle or new, may still bring a request while draining.
-    pub(super) fn grace_end(&self) -> Instant {
+    pub(crate) fn grace_end(&self) -> Instant {
         self.state().last_active + self.shared.lifecycle.keep_alive_grace
     }
 
@@ -403,7 +410,7 @@ impl Connection {
 
 /// Keeps a request in flight.
 #[derive(Debug)]
-pub(super) struct InFlightGuard {
+pub(crate) struct InFlightGuard {
     connection: Arc<Connection>,
     key: usize,
     /// How many bytes the response has had so far.
@@ -415,11 +422,11 @@ impl InFlightGuard {
         &self.connection
     }
 
-    pub(super) fn upgrade(&self) {
+    pub(crate) fn upgrade(&self) {
         self.connection.upgrade(self.key);
     }
 
-    pub(super) fn add(&mut self, bytes: usize) {
+    pub(crate) fn add(&mut self, bytes: usize) {
         self.size += bytes;
     }
 }

@@ -32,9 +32,9 @@ use super::stream::{Io, Stream};
 use crate::registry::Member;
 
 /// The first bytes of HTTP/2 (RFC 9113, section 3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long, in a drain, the rest of a request head may take.
-const HEAD_LIMIT: Duration = Duration::from_secs(1);
+pub(crate) const HEAD_LIMIT: Duration = Duration::from_secs(1);
 /// How long, in a drain, an HTTP/2 client may open streams, and be silent when all have ended.
 const GOAWAY_LIMIT: Duration = Duration::from_secs(1);
 const TOO_SLOW: &[u8] =
@@ -270,7 +270,7 @@ impl Patience {
 }
 
 /// Tells whether the kernel holds something that the peer has sent.
-fn has_unread(stream: &Stream) -> bool {
+pub(crate) fn has_unread(stream: &Stream) -> bool {
     stream
         .socket()
         .is_some_and(|socket| crate::sys::unread(socket).is_ok_and(|count| count > 0))

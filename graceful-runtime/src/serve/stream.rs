@@ -30,6 +30,9 @@ pub(crate) enum Stream {
 pub(crate) enum Peer {
     Tcp(SocketAddr),
     Unix,
+    /// Somebody whose connection another framework serves, and did not tell.
+    #[cfg(feature = "adapt")]
+    Unknown,
 }
 
 impl fmt::Display for Peer {
@@ -37,6 +40,8 @@ impl fmt::Display for Peer {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix => f.write_str("a UNIX socket"),
+            #[cfg(feature = "adapt")]
+            Self::Unknown => f.write_str("a client"),
         }
     }
 }
@@ -161,6 +166,17 @@ impl Io {
             prefix,
             connection,
         }
+    }
+
+    #[cfg(feature = "adapt")]
+    pub(crate) fn get_ref(&self) -> Option<&Stream> {
+        self.stream.as_ref()
+    }
+
+    /// Takes the socket, for one who closes it.
+    #[cfg(feature = "adapt")]
+    pub(crate) fn take(&mut self) -> Option<Stream> {
+        self.stream.take()
     }
 
     fn stream(&mut self) -> Pin<&mut Stream> {

@@ -1,0 +1,330 @@
+//! What the framework reads from and writes to.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{Adapter, origin};
+use crate::registry::Member;
+use crate::serve::{
+    self, Connection, HEAD_LIMIT, HTTP2_PREFACE, Mood, Peer, Shared, close, has_unread,
+    may_close_at_once,
+};
+
+/// The first byte of a TLS connection: a record that holds a handshake (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+
+/// A connection of the adapted [`Listener`](super::Listener).
+///
+/// In the drain it reads an end of file where the connection has nothing in flight and its time is
+/// over. It closes itself when it is dropped, so that the last response arrives.
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// use tokio::io::AsyncReadExt;
+///
+/// let listener = graceful::bind("127.0.0.1:3000").await?;
+/// let (mut listener, layer, shutdown) = graceful::adapt(listener);
+/// let mut connection = listener.accept().await;
+/// let first = connection.read_u8().await?;
+/// # Ok(()) }
+/// ```
+pub struct Io {
+    io: serve::Io,
+    connection: Option<Member<Connection>>,
+    adapter: Arc<Adapter>,
+    registration: Arc<Member<Shared>>,
+    /// As long as the framework must not be told because of this connection.
+    undecided: Option<Member<()>>,
+    protocol: Protocol,
+    /// When the first byte of a request head came that is not complete.
+    began: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What the first bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    /// This many bytes have come, and all of them belong to HTTP/2's preface.
+    Unknown(usize),
+    Http1,
+    Http2,
+    Tls,
+}
+
+impl Protocol {
+    fn after(self, bytes: &[u8]) -> Self {
+        match (self, bytes) {
+            (Self::Unknown(0), [TLS_HANDSHAKE, ..]) => Self::Tls,
+            (Self::Unknown(seen), bytes) => {
+                let rest = &HTTP2_PREFACE[seen..];
+                match bytes.len().min(rest.len()) {
+                    length if bytes[..length] != rest[..length] => Self::Http1,
+                    length if length == rest.len() => Self::Http2,
+                    length => Self::Unknown(seen + length),
+                }
+            }
+            (known, _) => known,
+        }
+    }
+}
+
+impl Io {
+    pub(super) fn new(
+        stream: serve::Stream,
+        connection: Member<Connection>,
+        adapter: Arc<Adapter>,
+        registration: Arc<Member<Shared>>,
+    ) -> Self {
+        Self {
+            io: serve::Io::new(stream, Bytes::new(), Arc::clone(&connection)),
+            undecided: Some(adapter.undecided.enter(())),
+            connection: Some(connection),
+            adapter,
+            registration,
+            protocol: Protocol::Unknown(0),
+            began: None,
+            timer: None,
+        }
+    }
+
+    /// Returns who is at the other end; `None` on a UNIX socket.
+    ///
+    /// ```no_run
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = graceful::bind("127.0.0.1:3000").await?;
+    /// let (mut listener, layer, shutdown) = graceful::adapt(listener);
+    /// println!("{:?} is here", listener.accept().await.peer_addr());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        match self.connection().peer() {
+            Peer::Tcp(address) => Some(address),
+            Peer::Unix | Peer::Unknown => None,
+        }
+    }
+
+    fn connection(&self) -> &Arc<Connection> {
+        self.connection
+            .as_ref()
+            .expect("the connection is there until the drop")
+    }
+
+    fn note_read(&mut self, bytes: &[u8]) {
+        self.timer = None;
+        self.protocol = self.protocol.after(bytes);
+        if self.protocol == Protocol::Http2 && self.undecided.take().is_some() {
+            self.connection().becomes_http2();
+        }
+        if self.connection().is(Mood::Draining) && self.began.is_none() {
+            self.began = Some(Instant::now());
+        }
+    }
+
+    /// Ready when the connection is to end although its peer has not closed it.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(limit) = self.limit() else {
+                self.timer = None;
+                return Poll::Pending;
+            };
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(limit)));
+            if timer.deadline() != limit {
+                timer.as_mut().reset(limit);
+            }
+            ready!(timer.as_mut().poll(cx));
+            if self.protocol == Protocol::Tls && self.undecided.take().is_some() {
+                // The framework ends it, and properly, when it is told.
+                continue;
+            }
+            let has_unread = self.io.get_ref().is_some_and(has_unread);
+            return match has_unread {
+                // The runtime has not heard of it yet, and will.
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            };
+        }
+    }
+
+    /// Returns until when the connection may go on; `None` where nothing limits it now.
+    fn limit(&self) -> Option<Instant> {
+        let connection = self.connection();
+        let drain = connection.drain()?;
+        if connection.is_busy() || connection.is_upgraded() {
+            return None;
+        }
+        let is_http1 = matches!(self.protocol, Protocol::Unknown(_) | Protocol::Http1);
+        match &self.undecided {
+            Some(_) if is_http1 && connection.has_read() => {
+                let begun = self.began.map_or(drain, |began| began.max(drain));
+                Some(begun.max(self.adapter.strays_ended()?) + HEAD_LIMIT)
+            }
+            Some(_) => Some(connection.grace_end()),
+            None => {
+                let told = *self.adapter.told.get()?;
+                let quiet = connection.grace_end().max(self.adapter.strays_ended()?);
+                Some(told.max(quiet) + HEAD_LIMIT)
+            }
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        origin::touch(this.connection());
+        let before = buffer.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, buffer) {
+            this.note_read(&buffer.filled()[before..]);
+            return Poll::Ready(read);
+        }
+        if this.connection().is_upgraded() {
+            this.undecided = None;
+            return Poll::Pending;
+        }
+        // So that the drain finds the task, before the look at whether there is one.
+        this.connection().remember(cx.waker());
+        if !this.connection().is_busy() {
+            this.connection().settle();
+        }
+        // No byte is an end of file.
+        this.poll_end(cx).map(Ok)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        origin::touch(self.connection());
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        origin::touch(self.connection());
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        let (Some(stream), Some(connection)) = (self.io.take(), self.connection.take()) else {
+            return;
+        };
+        connection.settle();
+        if may_close_at_once(&stream, &connection) {
+            return;
+        }
+        // Without a runtime, nobody waits any more.
+        if let Ok(runtime) = Handle::try_current() {
+            let registration = Arc::clone(&self.registration);
+            runtime.spawn(async move {
+                close(stream, &connection).await;
+                drop(connection);
+                drop(registration);
+            });
+        }
+    }
+}
+
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io")
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "tonic")]
+pub use self::connect_info::ConnectInfo;
+
+#[cfg(feature = "tonic")]
+mod connect_info {
+    use std::sync::Arc;
+
+    use hyper::Request;
+    use tonic::transport::server::{Connected, TcpConnectInfo, UdsConnectInfo};
+
+    use super::Io;
+    use crate::serve::{Connection, Stream};
+
+    /// What tonic passes from an [`Io`] to the [`Layer`](crate::adapt::Layer).
+    ///
+    /// Services find tonic's own `TcpConnectInfo` or `UdsConnectInfo` in the extensions of a request,
+    /// as always, so `request.remote_addr()` works.
+    #[derive(Clone, Debug)]
+    pub struct ConnectInfo {
+        connection: Arc<Connection>,
+        socket: Option<Socket>,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Socket {
+        Tcp(TcpConnectInfo),
+        Unix(UdsConnectInfo),
+    }
+
+    impl Connected for Io {
+        type ConnectInfo = ConnectInfo;
+
+        fn connect_info(&self) -> ConnectInfo {
+            let socket = match self.io.get_ref() {
+                Some(Stream::Tcp(stream)) => Some(Socket::Tcp(stream.connect_info())),
+                Some(Stream::Unix(stream)) => Some(Socket::Unix(stream.connect_info())),
+                _ => None,
+            };
+            let connection = Arc::clone(self.connection());
+            ConnectInfo { connection, socket }
+        }
+    }
+
+    impl ConnectInfo {
+        /// Takes it out of a request, which gets what tonic's own sockets would have given it.
+        pub(in crate::adapt) fn unpack<B>(
+            mut request: Request<B>,
+        ) -> (Request<B>, Option<Arc<Connection>>) {
+            let Some(info) = request.extensions_mut().remove::<Self>() else {
+                return (request, None);
+            };
+            match info.socket {
+                Some(Socket::Tcp(socket)) => drop(request.extensions_mut().insert(socket)),
+                Some(Socket::Unix(socket)) => drop(request.extensions_mut().insert(socket)),
+                None => {}
+            }
+            (request, Some(info.connection))
+        }
+    }
+}

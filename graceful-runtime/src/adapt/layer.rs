@@ -1,0 +1,216 @@
+//! What the framework answers, counted and given its last words.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Buf;
+use hyper::body::{Frame, SizeHint};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{Adapter, origin};
+use crate::registry::Member;
+use crate::serve::{Connection, InFlightGuard, Mood, Peer};
+
+/// The layer of [`adapt`](crate::adapt()), which has to be the outermost one.
+///
+/// It counts a request as in flight until the body of its response is dropped, and from the trigger on
+/// it adds `connection: close` to what is answered over HTTP/1.
+///
+#[cfg_attr(feature = "axum", doc = "```")]
+#[cfg_attr(not(feature = "axum"), doc = "```ignore")]
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use axum::{Router, routing::get};
+///
+/// let listener = graceful::bind("127.0.0.1:0").await?;
+/// let (listener, layer, shutdown) = graceful::adapt(listener);
+/// let app: Router = Router::new().route("/", get(|| async { "hello" })).layer(layer);
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Layer {
+    adapter: Arc<Adapter>,
+}
+
+impl Layer {
+    pub(super) fn new(adapter: Arc<Adapter>) -> Self {
+        Self { adapter }
+    }
+}
+
+impl<S> tower_layer::Layer<S> for Layer {
+    type Service = Layered<S>;
+
+    fn layer(&self, service: S) -> Layered<S> {
+        Layered {
+            service,
+            adapter: Arc::clone(&self.adapter),
+        }
+    }
+}
+
+/// A service under the [`Layer`].
+#[derive(Clone, Debug)]
+pub struct Layered<S> {
+    service: S,
+    adapter: Arc<Adapter>,
+}
+
+impl<S, B, R> Service<Request<B>> for Layered<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    B: hyper::body::Body,
+{
+    type Response = Response<Body<R>>;
+    type Error = S::Error;
+    type Future = Responding<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        #[cfg(feature = "tonic")]
+        let (request, told) = super::io::ConnectInfo::unpack(request);
+        #[cfg(not(feature = "tonic"))]
+        let told = None;
+        let origin = Origin::new(told.or_else(origin::touched), &self.adapter);
+        let ticket = Ticket {
+            guard: origin.connection().begin(&request),
+            _origin: origin,
+        };
+        Responding {
+            may_close: request.version() < Version::HTTP_2,
+            is_connect: request.method() == Method::CONNECT,
+            future: self.service.call(request),
+            ticket: Some(ticket),
+        }
+    }
+}
+
+/// Keeps a request in flight.
+#[derive(Debug)]
+struct Ticket {
+    // Dropped first: whoever is woken by the end of the origin finds the request ended.
+    guard: InFlightGuard,
+    _origin: Origin,
+}
+
+/// The connection that a request came on.
+#[derive(Debug)]
+enum Origin {
+    Known(Arc<Connection>),
+    /// A stand-in for the time of the request.
+    Stray(Member<Connection>, Arc<Adapter>),
+}
+
+impl Origin {
+    fn new(connection: Option<Arc<Connection>>, adapter: &Arc<Adapter>) -> Self {
+        connection.map_or_else(|| Self::stray(Arc::clone(adapter)), Self::Known)
+    }
+
+    fn stray(adapter: Arc<Adapter>) -> Self {
+        adapter.add_stray();
+        let shared = &adapter.shared;
+        let connection = Connection::new(Arc::clone(shared), Peer::Unknown);
+        Self::Stray(shared.connections.enter(connection), adapter)
+    }
+
+    fn connection(&self) -> &Arc<Connection> {
+        match self {
+            Self::Known(connection) => connection,
+            Self::Stray(connection, _) => connection,
+        }
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        match self {
+            // It may be idle now, and its time may run.
+            Self::Known(connection) if connection.is(Mood::Draining) => connection.wake(),
+            Self::Known(_) => {}
+            Self::Stray(connection, adapter) => {
+                connection.settle();
+                adapter.remove_stray();
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// The response of a [`Layered`] service that is being made.
+    #[derive(Debug)]
+    pub struct Responding<F> {
+        #[pin]
+        future: F,
+        may_close: bool,
+        is_connect: bool,
+        // `None`: the response has been made.
+        ticket: Option<Ticket>,
+    }
+}
+
+impl<F, B, E> Future for Responding<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<Body<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let polled = ready!(this.future.poll(cx));
+        let ticket = this.ticket.take();
+        let mut response = polled?;
+        if let Some(Ticket { guard, _origin }) = &ticket {
+            let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if is_switch || (*this.is_connect && response.status().is_success()) {
+                guard.upgrade();
+            } else if *this.may_close && _origin.connection().is_last_response() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+        }
+        Poll::Ready(Ok(response.map(|body| Body { body, ticket })))
+    }
+}
+
+pin_project! {
+    /// The body of a response of a [`Layered`] service; the request is in flight until it is dropped.
+    #[derive(Debug)]
+    pub struct Body<B> {
+        #[pin]
+        body: B,
+        ticket: Option<Ticket>,
+    }
+}
+
+impl<B: hyper::body::Body> hyper::body::Body for Body<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        let polled = this.body.poll_frame(cx);
+        if let (Poll::Ready(Some(Ok(frame))), Some(ticket)) = (&polled, this.ticket) {
+            ticket.guard.add(frame.data_ref().map_or(0, Buf::remaining));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

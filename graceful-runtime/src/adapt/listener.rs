@@ -1,0 +1,254 @@
+//! What the framework accepts from.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use futures_core::Stream;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::{Adapter, Io};
+use crate::registry::Member;
+use crate::serve::{
+    self, ACCEPT_PAUSE, BUSY, Complaints, Connection, Peer, Shared, is_of_one_connection,
+};
+
+/// The listener of [`adapt`](crate::adapt()): a `Stream` of connections, and axum's `Listener`.
+///
+/// Nothing comes of its failures: it says what is wrong and tries again.
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// let listener = graceful::bind("127.0.0.1:3000").await?;
+/// let (mut listener, layer, shutdown) = graceful::adapt(listener);
+/// let connection = listener.accept().await;
+/// println!("{:?} is here", connection.peer_addr());
+/// # Ok(()) }
+/// ```
+pub struct Listener {
+    acceptor: Arc<Acceptor>,
+    /// Runs after a failure.
+    pause: Option<Pin<Box<Sleep>>>,
+    complaints: Complaints,
+}
+
+impl Listener {
+    pub(super) fn new(acceptor: Arc<Acceptor>) -> Self {
+        Self {
+            acceptor,
+            pause: None,
+            complaints: Complaints::default(),
+        }
+    }
+
+    /// Waits for the next connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop loses no connection.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let listener = graceful::bind("127.0.0.1:0").await?;
+    /// let address = listener.local_addr()?;
+    /// let (mut listener, layer, shutdown) = graceful::adapt(listener);
+    /// let client = tokio::net::TcpStream::connect(address).await?;
+    /// assert_eq!(listener.accept().await.peer_addr(), Some(client.local_addr()?));
+    /// # Ok::<(), std::io::Error>(())
+    /// # })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub async fn accept(&mut self) -> Io {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// Returns the address that a TCP listener is bound to; see
+    /// [`Listener::local_addr`](crate::Listener::local_addr).
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for a UNIX listener.
+    ///
+    /// ```no_run
+    /// # async fn example() -> std::io::Result<()> {
+    /// let (listener, layer, shutdown) = graceful::adapt(graceful::bind("127.0.0.1:0").await?);
+    /// println!("http://{}", listener.local_addr()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.acceptor.socket.local_addr()
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Io> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match ready!(self.acceptor.poll_accept(cx)) {
+                Ok((stream, peer)) => return Poll::Ready(self.acceptor.connect(stream, peer)),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    self.complaints.add(&self.acceptor.socket, &error);
+                    self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
+                }
+            }
+        }
+    }
+}
+
+/// Never ends and never fails.
+impl Stream for Listener {
+    type Item = io::Result<Io>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Io>>> {
+        self.poll_accept(cx).map(|io| Some(Ok(io)))
+    }
+}
+
+/// The address is `None` on a UNIX socket.
+#[cfg(feature = "axum")]
+impl axum::serve::Listener for Listener {
+    type Io = Io;
+    type Addr = Option<SocketAddr>;
+
+    async fn accept(&mut self) -> (Io, Option<SocketAddr>) {
+        let io = Self::accept(self).await;
+        let peer = io.peer_addr();
+        (io, peer)
+    }
+
+    fn local_addr(&self) -> io::Result<Option<SocketAddr>> {
+        match Self::local_addr(self) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+            address => address.map(Some),
+        }
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Listener")
+            .field(&self.acceptor.socket)
+            .finish()
+    }
+}
+
+/// The listener as the drain knows it.
+pub(super) struct Acceptor {
+    socket: crate::Listener,
+    adapter: Arc<Adapter>,
+    /// The server as the report knows it.
+    registration: Arc<Member<Shared>>,
+    queue: watch::Sender<Queue>,
+    state: Mutex<State>,
+}
+
+/// What is to be done, or known, of the accept queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// Connections come.
+    Open,
+    /// Those that the kernel holds at this moment are to be accepted.
+    Look,
+    /// They have been, and more may come.
+    Empty,
+    /// Whatever comes is another process' business: the one before this, or the one after it.
+    Closed,
+}
+
+#[derive(Default)]
+struct State {
+    /// The task that accepts.
+    task: Option<Waker>,
+    accepted: Option<Instant>,
+}
+
+impl Acceptor {
+    pub(super) fn new(
+        socket: crate::Listener,
+        adapter: Arc<Adapter>,
+        registration: Arc<Member<Shared>>,
+    ) -> (Self, watch::Receiver<Queue>) {
+        let begin = match adapter.shared.lifecycle.has_predecessor {
+            true => Queue::Closed,
+            false => Queue::Open,
+        };
+        let (queue, receiver) = watch::channel(begin);
+        let acceptor = Self {
+            socket,
+            adapter,
+            registration,
+            queue,
+            state: Mutex::default(),
+        };
+        (acceptor, receiver)
+    }
+
+    /// Lets connections come.
+    pub(super) fn open(&self) {
+        self.set(Queue::Open);
+    }
+
+    /// Turns new connects away; tells whether there have been any just now.
+    ///
+    /// `None`: the listener is another process', too, and this one only stops accepting.
+    pub(super) fn seal(&self) -> Option<bool> {
+        if self.socket.is_shared() {
+            self.set(Queue::Closed);
+            return None;
+        }
+        self.socket.seal();
+        let accepted = self.state().accepted;
+        Some(accepted.is_some_and(|accepted| accepted.elapsed() < BUSY))
+    }
+
+    /// Has the queue emptied.
+    pub(super) fn look(&self) {
+        self.set(Queue::Look);
+    }
+
+    fn set(&self, queue: Queue) {
+        self.queue.send_replace(queue);
+        let task = self.state().task.take();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(serve::Stream, Peer)>> {
+        // Before the look at the queue, so that a change in between wakes the task.
+        self.state().task = Some(cx.waker().clone());
+        let queue = *self.queue.borrow();
+        match queue {
+            Queue::Closed => Poll::Pending,
+            Queue::Open | Queue::Empty => self.socket.poll_accept(cx),
+            Queue::Look => match self.socket.accept_now().transpose() {
+                Some(accepted) => Poll::Ready(accepted),
+                None => {
+                    self.queue.send_replace(Queue::Empty);
+                    self.socket.poll_accept(cx)
+                }
+            },
+        }
+    }
+
+    fn connect(&self, stream: serve::Stream, peer: Peer) -> Io {
+        self.state().accepted = Some(Instant::now());
+        let shared = &self.adapter.shared;
+        let connection = Connection::new(Arc::clone(shared), peer);
+        let connection = shared.connections.enter(connection);
+        let registration = Arc::clone(&self.registration);
+        Io::new(stream, connection, Arc::clone(&self.adapter), registration)
+    }
+
+    // Nothing that could panic runs under the lock.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,44 @@
+//! On which connection a request came.
+//!
+//! A tower service is not told. But a server of HTTP/1 calls it in the task that has just read from,
+//! or written to, the connection; so the last connection that a task has touched is the one. Where
+//! that does not hold, because HTTP/2 has a task for each stream or a middleware calls later, the task
+//! is another one, or has touched nothing, and the request counts as a stray.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Weak};
+
+use tokio::task;
+
+use crate::serve::Connection;
+
+struct Touch {
+    task: task::Id,
+    connection: Weak<Connection>,
+}
+
+thread_local! {
+    static LAST: RefCell<Option<Touch>> = const { RefCell::new(None) };
+}
+
+/// Notes that the running task reads from or writes to `connection`.
+pub(super) fn touch(connection: &Arc<Connection>) {
+    let Some(task) = task::try_id() else { return };
+    LAST.with_borrow_mut(|last| match last {
+        Some(touch)
+            if touch.task == task && touch.connection.as_ptr() == Arc::as_ptr(connection) => {}
+        _ => {
+            let connection = Arc::downgrade(connection);
+            *last = Some(Touch { task, connection });
+        }
+    });
+}
+
+/// Returns the connection that the running task has touched last on this thread.
+pub(super) fn touched() -> Option<Arc<Connection>> {
+    let task = task::try_id()?;
+    LAST.with_borrow(|last| {
+        let touch = last.as_ref().filter(|touch| touch.task == task)?;
+        touch.connection.upgrade()
+    })
+}
