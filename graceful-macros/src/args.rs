@@ -20,6 +20,7 @@ pub(crate) struct Args {
     pub(crate) lame_duck: Slot<DurationValue>,
     pub(crate) keep_alive_grace: Slot<DurationValue>,
     pub(crate) pid_file: Slot<Expr>,
+    pub(crate) ready: Slot<Manual>,
     pub(crate) flavor: Slot<Flavor>,
     pub(crate) worker_threads: Slot<Expr>,
     pub(crate) krate: Slot<Path>,
@@ -31,6 +32,9 @@ pub(crate) struct Slot<T> {
     pub(crate) value: Option<T>,
 }
 
+/// Readiness is told by the program itself.
+pub(crate) struct Manual;
+
 /// The kind of tokio runtime.
 pub(crate) enum Flavor {
     CurrentThread,
@@ -38,7 +42,7 @@ pub(crate) enum Flavor {
 }
 
 /// Every option, with a value that shows its form.
-const OPTIONS: [(&str, &str); 10] = [
+const OPTIONS: [(&str, &str); 11] = [
     ("timeout", "\"25s\""),
     ("signals", "[INT, TERM]"),
     ("restart", "[HUP]"),
@@ -46,6 +50,7 @@ const OPTIONS: [(&str, &str); 10] = [
     ("lame_duck", "\"5s\""),
     ("keep_alive_grace", "\"200ms\""),
     ("pid_file", "\"/run/server.pid\""),
+    ("ready", "manual"),
     ("flavor", "\"current_thread\""),
     ("worker_threads", "4"),
     ("crate", "my::graceful"),
@@ -105,6 +110,7 @@ impl Args {
                 .keep_alive_grace
                 .fill(key, value, duration::read, errors),
             "pid_file" => self.pid_file.fill(key, value, read_pid_file, errors),
+            "ready" => self.ready.fill(key, value, read_ready, errors),
             "flavor" => self.flavor.fill(key, value, read_flavor, errors),
             "worker_threads" => self
                 .worker_threads
@@ -200,6 +206,16 @@ fn read_pid_file(value: Expr, errors: &mut Errors) -> Option<Expr> {
         }
         _ => Some(value),
     }
+}
+
+fn read_ready(value: Expr, errors: &mut Errors) -> Option<Manual> {
+    if matches!(&value, Expr::Path(path) if path.path.is_ident("manual")) {
+        return Some(Manual);
+    }
+    let rule = format!("unknown readiness `{}`", value.to_token_stream());
+    let remedy = "write `ready = manual` and call `graceful::ready()`, or leave it out: ready when the servers accept";
+    errors.add(value, rule, remedy);
+    None
 }
 
 fn read_flavor(value: Expr, errors: &mut Errors) -> Option<Flavor> {

@@ -6,7 +6,7 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote};
 use syn::{Attribute, Expr, Path, Signature, parse_quote};
 
-use crate::args::{Args, Flavor, Slot};
+use crate::args::{Args, Flavor, Manual, Slot};
 use crate::duration::{self, DurationValue};
 use crate::entry::{self, Entry};
 use crate::errors::Errors;
@@ -49,6 +49,7 @@ pub(crate) fn options(args: Args, errors: &mut Errors) -> Plan {
         setting(args.lame_duck, DurationValue::into_token_stream),
         setting(args.keep_alive_grace, DurationValue::into_token_stream),
         setting(args.pid_file, ToTokens::into_token_stream),
+        readiness(args.ready),
         runtime(args.flavor),
         setting(args.worker_threads, ToTokens::into_token_stream),
     ];
@@ -60,6 +61,14 @@ fn setting<T>(slot: Slot<T>, argument: impl FnOnce(T) -> TokenStream) -> Option<
     Some(Setting {
         method: slot.key?,
         argument: argument(slot.value?),
+    })
+}
+
+fn readiness(ready: Slot<Manual>) -> Option<Setting> {
+    let Manual = ready.value?;
+    Some(Setting {
+        method: Ident::new("manual_ready", ready.key?.span()),
+        argument: TokenStream::new(),
     })
 }
 

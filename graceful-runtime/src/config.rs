@@ -38,6 +38,7 @@ pub struct Config {
     pub(crate) lame_duck: Option<Duration>,
     pub(crate) keep_alive_grace: Duration,
     pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) is_ready_manual: bool,
     pub(crate) flavor: Flavor,
     pub(crate) worker_threads: Option<usize>,
 }
@@ -66,6 +67,7 @@ impl Config {
             lame_duck: None,
             keep_alive_grace: Duration::from_millis(200),
             pid_file: None,
+            is_ready_manual: false,
             flavor: Flavor::MultiThread,
             worker_threads: None,
         }
@@ -165,6 +167,20 @@ impl Config {
     #[must_use]
     pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.pid_file = Some(path.into());
+        self
+    }
+
+    /// Leaves it to [`ready`](crate::ready) to say that the process is ready, for those who warm up
+    /// first; else it is when the servers accept.
+    ///
+    /// A successor takes over, and a service manager learns of the start, only then.
+    ///
+    /// ```
+    /// let config = graceful::Config::new().manual_ready();
+    /// ```
+    #[must_use]
+    pub fn manual_ready(mut self) -> Self {
+        self.is_ready_manual = true;
         self
     }
 

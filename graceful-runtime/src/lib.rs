@@ -86,6 +86,7 @@ mod tasks;
 /// | `lame_duck = "2s"` | `"5s"` in Kubernetes, else `"0s"` | [`Config::lame_duck`] |
 /// | `keep_alive_grace = "50ms"` | `"200ms"` | [`Config::keep_alive_grace`] |
 /// | `pid_file = "/run/app.pid"` | none | [`Config::pid_file`] |
+/// | `ready = manual` | when the servers accept | [`Config::manual_ready`] |
 /// | `flavor = "current_thread"` | `"multi_thread"` | [`Config::current_thread`] |
 /// | `worker_threads = 4` | one for each core | [`Config::worker_threads`] |
 /// | `crate = path::to::graceful` | `::graceful` | |

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::budget::Budget;
+use crate::config::Config;
 use crate::handover::child::Report;
 use crate::handover::dialogue::ParentEvent;
 use crate::handover::listeners::Listeners;
@@ -54,6 +55,8 @@ pub(crate) struct Trigger {
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     pub(crate) keep_alive_grace: Duration,
+    /// Only the program itself says when it is ready.
+    is_ready_manual: bool,
     /// The servers of [`serve`](crate::serve()) that run.
     pub(crate) serving: Arc<Registry<Shared>>,
     pub(crate) tasks: Arc<Registry<Task>>,
@@ -98,12 +101,13 @@ thread_local! {
 
 impl Lifecycle {
     pub(crate) fn new(
-        keep_alive_grace: Duration,
+        config: &Config,
         heritage: Heritage,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Message>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let lifecycle = Self {
-            keep_alive_grace,
+            keep_alive_grace: config.keep_alive_grace,
+            is_ready_manual: config.is_ready_manual,
             serving: Arc::default(),
             tasks: Arc::default(),
             hooks: Hooks::default(),
@@ -141,9 +145,7 @@ impl Lifecycle {
     ///
     /// So a handler or a server under test works without a lifecycle around it.
     pub(crate) fn current_or_detached() -> Arc<Self> {
-        Self::current().unwrap_or_else(|| {
-            Self::new(crate::Config::new().keep_alive_grace, Heritage::default()).0
-        })
+        Self::current().unwrap_or_else(|| Self::new(&Config::new(), Heritage::default()).0)
     }
 
     /// Makes this the lifecycle of the calling thread and returns the one before.
@@ -221,6 +223,13 @@ impl Lifecycle {
     /// else it is when `main` has returned and all its servers accept.
     pub(crate) fn serves_in_main(&self) {
         if self.servers.borrow().running == 0 {
+            self.accepts();
+        }
+    }
+
+    /// The servers accept, which makes the process ready unless it wants to say so itself.
+    pub(crate) fn accepts(&self) {
+        if !self.is_ready_manual {
             self.tell(Message::Happened(Event::Ready));
         }
     }

@@ -146,7 +146,7 @@ impl Process {
             None => (None, Heritage::default()),
         };
         let lame_duck = lame_duck(config, heritage.in_kubernetes);
-        let (lifecycle, inbox) = Lifecycle::new(config.keep_alive_grace, heritage);
+        let (lifecycle, inbox) = Lifecycle::new(config, heritage);
         let output = Output::start().map_err(StartError::Thread)?;
         for complaint in inherited.iter().flat_map(|inherited| &inherited.complaints) {
             output.say(Line::warn(complaint));
@@ -364,7 +364,7 @@ fn start(lifecycle: &Arc<Lifecycle>, servers: Servers) -> JoinSet<ExitCode> {
             let polled = Pin::new(&mut server).poll(cx);
             let is_well = !matches!(polled, Poll::Ready(code) if code != ExitCode::SUCCESS);
             if is_well && !is_polled.replace(true) && unready.fetch_sub(1, Ordering::AcqRel) == 1 {
-                lifecycle.tell(Message::Happened(Event::Ready));
+                lifecycle.accepts();
             }
             polled
         }));

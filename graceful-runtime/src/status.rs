@@ -43,10 +43,11 @@ pub fn status() -> Status {
     }
 }
 
-/// Tells of readiness from a `main` that serves in its own body.
+/// Says that the process is ready, where it wants to say so itself
+/// ([`Config::manual_ready`](crate::Config::manual_ready), `ready = manual` in the attribute).
 ///
-/// A `main` that returns its servers need not call it: they are ready when they accept. Later calls
-/// mean nothing.
+/// It is needed, too, by a `main` that runs another framework's server in its own body, which nobody
+/// can see from outside. Everybody else is ready when the servers accept. Later calls mean nothing.
 ///
 /// ```
 /// use graceful::Config;

@@ -6,7 +6,7 @@ use crate::errors::Errors;
 use crate::validate;
 
 const OPTIONS: &str = "the options are `timeout`, `signals`, `restart`, `restart_timeout`, `lame_duck`, \
-    `keep_alive_grace`, `pid_file`, `flavor`, `worker_threads`, `crate`";
+    `keep_alive_grace`, `pid_file`, `ready`, `flavor`, `worker_threads`, `crate`";
 const SIGNALS: &str = "the signals are `HUP`, `INT`, `QUIT`, `USR1`, `USR2`, `ALRM`, `TERM`, `CONT`, `TSTP`, \
     `TTIN`, `TTOU`, `URG`, `XCPU`, `XFSZ`, `VTALRM`, `PROF`, `WINCH`, `IO`";
 const FAULT: &str = "leave it out; after a fault nothing can be drained";
@@ -29,6 +29,7 @@ fn good_options_have_no_mistakes() {
         "restart_timeout = \"1m30s\", keep_alive_grace = \"200ms\"",
         "pid_file = \"/run/server.pid\"",
         "pid_file = env::temp_dir().join(\"pid\")",
+        "ready = manual",
         "flavor = \"current_thread\"",
         "flavor = \"multi_thread\", worker_threads = 4",
         "worker_threads = num_cpus::get()",
@@ -300,6 +301,12 @@ fn each_mistake_in_the_options_has_a_place_a_rule_and_a_remedy() {
             "true",
             "`pid_file` takes a path",
             "write `pid_file = \"/run/server.pid\"`",
+        ),
+        (
+            "ready = \"manual\"",
+            "\"manual\"",
+            "unknown readiness `\"manual\"`",
+            "write `ready = manual` and call `graceful::ready()`, or leave it out: ready when the servers accept",
         ),
         (
             "flavor = \"single\"",

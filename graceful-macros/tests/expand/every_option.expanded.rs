@@ -18,6 +18,7 @@ pub(crate) fn main() -> ::std::process::ExitCode {
             .lame_duck(::core::time::Duration::new(0u64, 500000000u32))
             .keep_alive_grace(::core::time::Duration::new(0u64, 0u32))
             .pid_file("/run/server.pid")
+            .manual_ready()
             .worker_threads(4),
     )
 }

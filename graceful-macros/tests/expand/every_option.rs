@@ -6,6 +6,7 @@
     lame_duck = "500ms",
     keep_alive_grace = "0s",
     pid_file = "/run/server.pid",
+    ready = manual,
     flavor = "multi_thread",
     worker_threads = 4,
     crate = my::graceful,

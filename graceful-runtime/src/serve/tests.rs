@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::connection::{Connection, Mood, Shared};
 use super::http::{self, Security};
 use super::stream::{Peer, Stream};
+use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::succession::Heritage;
 
@@ -34,7 +35,8 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let (lifecycle, _) = Lifecycle::new(GRACE, Heritage::default());
+        let (lifecycle, _) =
+            Lifecycle::new(&Config::new().keep_alive_grace(GRACE), Heritage::default());
         let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
         let (client, server) = duplex(64 << 10);
         let connection = Connection::new(Arc::clone(&shared), Peer::Unix);

@@ -8,6 +8,7 @@ use std::time::Duration;
     lame_duck = "0s",
     keep_alive_grace = "10ms",
     pid_file = std::env::temp_dir().join(format!("graceful-ui-{}.pid", std::process::id())),
+    ready = manual,
     flavor = "multi_thread",
     worker_threads = 1 + 1,
     crate = graceful,
