@@ -29,8 +29,13 @@ impl Service {
     #[track_caller]
     fn start(extra: &str) -> Option<Self> {
         let address = free_address();
-        let unit = unit(&format!("listen={address}"), extra);
-        let service = Self::boot(address, &[(SERVICE, &unit)])?;
+        let unit = unit(&format!("listen={address}"));
+        let extra = format!("[Service]\n{extra}");
+        let units = [
+            (SERVICE, unit.as_str()),
+            ("graceful.service.d/test.conf", &extra),
+        ];
+        let service = Self::boot(address, &units)?;
         service.systemd.must(&["start", SERVICE]);
         Some(service)
     }
@@ -103,8 +108,8 @@ fn finish_long_answer(mut connection: Connection) {
 }
 
 /// The shipped unit for the server of the tests.
-fn unit(arguments: &str, extra: &str) -> String {
-    let start = format!("ExecStart=/rig/server restart=USR2 timeout=10s {arguments}\n{extra}");
+fn unit(arguments: &str) -> String {
+    let start = format!("ExecStart=/rig/server restart=USR2 timeout=10s {arguments}");
     UNIT.replace("ExecStart=/usr/local/bin/server", &start)
 }
 
@@ -257,7 +262,7 @@ fn a_socket_unit_is_found_by_name_and_handed_over() {
     let socket = SOCKET_UNIT.replace("127.0.0.1:3000", &address.to_string());
     let units = [
         ("graceful.socket", socket.as_str()),
-        (SERVICE, &unit("listen=systemd:web", "")),
+        (SERVICE, &unit("listen=systemd:web")),
     ];
     let Some(service) = Service::boot(address, &units) else {
         return;

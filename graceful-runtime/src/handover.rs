@@ -40,6 +40,7 @@ use self::{
     parent::{Gift, MeetError, Predecessor},
     predecessors::{PREDECESSORS_MAX, Predecessors},
     state::State,
+    wire::Keeper,
 };
 use crate::service_manager::{self, ServiceManager};
 
@@ -139,12 +140,12 @@ struct Sorted {
 impl Sorted {
     fn activation(&mut self, activation: Vec<(RawFd, String)>) {
         for (number, name) in activation {
-            let (asked, origin) = match service_manager::asked_by_store_name(&name) {
-                Some(asked) => (asked, Origin::Store(name.clone())),
-                None => (format!("{BY_NAME}{name}"), Origin::Unit),
+            let (asked, keeper, origin) = match service_manager::asked_by_store_name(&name) {
+                Some(asked) => (asked, Keeper::Store, Origin::Store(name.clone())),
+                None => (format!("{BY_NAME}{name}"), Keeper::Unit, Origin::Unit),
             };
             let listener =
-                sys::adopt(number).and_then(|socket| Inherited::new(socket, asked, true, origin));
+                sys::adopt(number).and_then(|socket| Inherited::new(socket, asked, keeper, origin));
             self.listener(
                 listener,
                 &format!("descriptor {number} ({name}) of the service manager"),
@@ -158,7 +159,10 @@ impl Sorted {
         for (index, (name, socket)) in (0..).zip(sockets) {
             let what = format!("the inherited listener {}", name.asked);
             let origin = Origin::Predecessor(index);
-            self.listener(Inherited::new(socket, name.asked, name.kept, origin), &what);
+            self.listener(
+                Inherited::new(socket, name.asked, name.keeper, origin),
+                &what,
+            );
         }
         if gift.hello.has_state {
             self.state = descriptors.next().map(State::inherited);

@@ -176,17 +176,24 @@ impl ServiceManager {
         self.set_muted(false);
     }
 
-    /// Gives the manager a copy of a listener, which it keeps over a restart and a crash.
-    ///
-    /// Returns the name under which it is kept; `None` where it cannot have one.
-    pub(crate) fn store(&self, asked: &str, listener: BorrowedFd<'_>) -> Option<String> {
-        let name = store_name(asked)?;
+    /// Gives the manager a copy of a listener, which it keeps over a restart and a crash. Returns whether it could be named.
+    pub(crate) fn store(&self, asked: &str, listener: BorrowedFd<'_>) -> bool {
+        let Some(name) = store_name(asked) else {
+            return false;
+        };
         let states = [
             NotifyState::Custom("FDSTORE=1"),
             NotifyState::Custom(&format!("FDNAME={name}")),
         ];
         self.send_with(&states, &[listener]);
-        Some(name)
+        true
+    }
+
+    /// Has the manager close what [`store`](Self::store) gave it for `asked`.
+    pub(crate) fn withdraw(&self, asked: &str) {
+        if let Some(name) = store_name(asked) {
+            self.remove_stored(&name);
+        }
     }
 
     /// Has the manager close what it keeps under `name`.

@@ -166,12 +166,15 @@ fn need<T, E: std::fmt::Display>(what: &str, got: Result<T, E>) -> Result<T, Str
     got.map_err(|error| format!("no systemd of our own here, it needs {what}: {error}"))
 }
 
+/// A name may be one in a directory: `server.service.d/more.conf`.
 fn write_units(shared: &Path, units: &[(&str, &str)]) -> io::Result<()> {
     let directory = shared.join("units");
     fs::create_dir(&directory)?;
-    units
-        .iter()
-        .try_for_each(|(name, content)| fs::write(directory.join(name), content))
+    units.iter().try_for_each(|(name, content)| {
+        let path = directory.join(name);
+        fs::create_dir_all(path.parent().expect("it is below the directory"))?;
+        fs::write(path, content)
+    })
 }
 
 /// Opens the socket on which systemd says that it is up. It has no path, because the namespaces have none in common.

@@ -110,8 +110,8 @@ impl Channel {
         ) {
             Ok(received) => received,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Received::Nothing),
-            // The other process is gone, and left unread what was sent to it.
-            Err(Errno::CONNRESET) => return Ok(Received::End),
+            // The other process is gone, and left unread what was sent to it. That is said once, before its last words.
+            Err(Errno::CONNRESET) => return self.receive(),
             Err(error) => return Err(error.into()),
         };
         let mut descriptors = Vec::new();

@@ -142,7 +142,7 @@ fn start(plan: Plan) -> Result<(Channel, Successor, Instant), Failure> {
 fn greet(channel: &Channel, plan: &Plan) -> io::Result<()> {
     let name = |listener: &Handed| ListenerName {
         asked: listener.asked.clone(),
-        kept: listener.kept,
+        keeper: listener.keeper,
     };
     let hello = Hello {
         pid: process::id(),
@@ -205,7 +205,8 @@ impl<R: FnMut(Report)> Driver<R> {
             let limit = self.limit();
             let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
             let ready = self.wait(left);
-            if ready.channel
+            // Its last words may have come after its channel was looked at, and before its end was.
+            if (ready.channel || ready.end)
                 && let Some(event) = self.receive()
             {
                 return event;
@@ -214,7 +215,7 @@ impl<R: FnMut(Report)> Driver<R> {
                 let _ = rustix::io::read(&self.abort, &mut [0; 8]);
                 return ChildEvent::Aborted;
             }
-            if ready.end && !ready.channel {
+            if ready.end {
                 return ChildEvent::Ended;
             }
             let late = left.is_some_and(|left| left.is_zero());

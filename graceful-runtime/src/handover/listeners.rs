@@ -11,6 +11,7 @@ use std::{
 
 use socket2::{SockAddr, SockRef, Type};
 
+use super::wire::Keeper;
 use crate::service_manager::ServiceManager;
 
 /// Prefix of an address that selects a socket of the service manager by its name: `systemd:web`.
@@ -25,6 +26,8 @@ struct Lists {
     inherited: Vec<Inherited>,
     open: Vec<Open>,
     next: u64,
+    /// What the service manager's store has, by the address as asked for.
+    stored: Vec<String>,
 }
 
 /// A listener that this process was given and that nobody has asked for yet.
@@ -33,7 +36,7 @@ pub(crate) struct Inherited {
     asked: String,
     bound: SockAddr,
     socket: OwnedFd,
-    kept: bool,
+    keeper: Keeper,
     origin: Origin,
 }
 
@@ -71,7 +74,7 @@ pub(crate) struct Unclaimed {
 pub(crate) struct Handed {
     pub(crate) id: ListenerId,
     pub(crate) asked: String,
-    pub(crate) kept: bool,
+    pub(crate) keeper: Keeper,
     pub(crate) socket: OwnedFd,
 }
 
@@ -83,7 +86,7 @@ pub(crate) struct ListenerId(u64);
 struct Open {
     id: ListenerId,
     asked: String,
-    kept: bool,
+    keeper: Keeper,
     /// Whether another process accepts from the socket, or will: [`Registration::is_shared`].
     shared: Arc<AtomicBool>,
     socket: OwnedFd,
@@ -121,13 +124,17 @@ impl Listeners {
                     .position(|listener| listener.is_bound_to(addresses))
             })?;
         let listener = lists.inherited.remove(index);
+        if listener.keeper == Keeper::Store {
+            lists.stored.push(asked.to_owned());
+        }
         Some(Claimed {
             socket: listener.socket,
-            kept: listener.kept,
+            kept: listener.keeper != Keeper::Nobody,
         })
     }
 
-    /// Notes an open listener for the next successor, for as long as the registration lives.
+    /// Notes an open listener for the next successor, for as long as the registration lives. `kept` is what
+    /// [`claim`](Self::claim) said of it.
     ///
     /// # Errors
     ///
@@ -143,10 +150,15 @@ impl Listeners {
         let mut lists = self.lock();
         let id = ListenerId(lists.next);
         lists.next += 1;
+        let keeper = match kept {
+            false => Keeper::Nobody,
+            true if lists.stored.iter().any(|stored| stored == asked) => Keeper::Store,
+            true => Keeper::Unit,
+        };
         lists.open.push(Open {
             id,
             asked: asked.to_owned(),
-            kept,
+            keeper,
             shared: Arc::clone(&shared),
             socket,
         });
@@ -162,11 +174,30 @@ impl Listeners {
         if !service_manager.stores_descriptors() {
             return;
         }
-        for open in self.lock().open.iter_mut().filter(|open| !open.kept) {
-            open.kept = service_manager
-                .store(&open.asked, open.socket.as_fd())
-                .is_some();
-            open.shared.fetch_or(open.kept, Ordering::Release);
+        let mut lists = self.lock();
+        for open in lists
+            .open
+            .iter_mut()
+            .filter(|open| open.keeper == Keeper::Nobody)
+        {
+            if service_manager.store(&open.asked, open.socket.as_fd()) {
+                open.keeper = Keeper::Store;
+                open.shared.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Takes back what the service manager got by [`store`](Self::store): these listeners end with this process, and can be sealed.
+    pub(crate) fn withdraw(&self, service_manager: &ServiceManager) {
+        let mut lists = self.lock();
+        for open in lists
+            .open
+            .iter_mut()
+            .filter(|open| open.keeper == Keeper::Store)
+        {
+            service_manager.withdraw(&open.asked);
+            open.keeper = Keeper::Nobody;
+            open.shared.store(false, Ordering::Release);
         }
     }
 
@@ -194,7 +225,7 @@ impl Listeners {
             Ok(Handed {
                 id: open.id,
                 asked: open.asked.clone(),
-                kept: open.kept,
+                keeper: open.keeper,
                 socket,
             })
         };
@@ -234,7 +265,7 @@ impl Inherited {
     pub(crate) fn new(
         socket: OwnedFd,
         asked: String,
-        kept: bool,
+        keeper: Keeper,
         origin: Origin,
     ) -> io::Result<Self> {
         let of_another_kind = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -250,7 +281,7 @@ impl Inherited {
             asked,
             bound,
             socket,
-            kept,
+            keeper,
             origin,
         })
     }
@@ -269,7 +300,7 @@ impl Inherited {
     }
 
     fn close(self) -> Unclaimed {
-        if let (false, Some(path)) = (self.kept, self.bound.as_pathname()) {
+        if let (Keeper::Nobody, Some(path)) = (self.keeper, self.bound.as_pathname()) {
             // Somebody else may have removed it; then there is nothing left to do.
             let _ = fs::remove_file(path);
         }

@@ -37,8 +37,18 @@ pub(crate) struct Hello {
 pub(crate) struct ListenerName {
     /// The address as it was asked for.
     pub(crate) asked: String,
-    /// Whether the service manager keeps a copy, so that the socket outlives every process that accepts from it.
-    pub(crate) kept: bool,
+    /// Who else holds the socket, over the life of every process that accepts from it.
+    pub(crate) keeper: Keeper,
+}
+
+/// Who holds a listening socket beside the processes that accept from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    Nobody,
+    /// A socket unit of the service manager.
+    Unit,
+    /// The store of the service manager, which was given a copy.
+    Store,
 }
 
 /// What the old process says to its successor.
@@ -138,7 +148,7 @@ impl Hello {
         bytes.push(self.has_state.into());
         bytes.push(self.predecessors);
         for listener in &self.listeners {
-            bytes.push(listener.kept.into());
+            bytes.push(listener.keeper as u8);
             put_text(&mut bytes, &listener.asked);
         }
         bytes
@@ -159,11 +169,9 @@ impl Hello {
             listeners: Vec::new(),
         };
         while !reader.0.is_empty() {
-            let kept = reader.flag()?;
-            hello.listeners.push(ListenerName {
-                kept,
-                asked: reader.text()?,
-            });
+            let keeper = reader.keeper()?;
+            let asked = reader.text()?;
+            hello.listeners.push(ListenerName { asked, keeper });
         }
         Ok(hello)
     }
@@ -217,6 +225,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn keeper(&mut self) -> Result<Keeper, WireError> {
+        let keepers = [Keeper::Nobody, Keeper::Unit, Keeper::Store];
+        let byte = self.byte()?;
+        keepers
+            .into_iter()
+            .find(|&keeper| keeper as u8 == byte)
+            .ok_or(WireError::Keeper(byte))
+    }
+
     fn text(&mut self) -> Result<String, WireError> {
         let length = self.u16()?;
         let bytes = self.take(length.into())?;
@@ -239,6 +256,7 @@ pub(crate) enum WireError {
     Version(u8),
     Kind(u8),
     Flag(u8),
+    Keeper(u8),
     Text,
     Short,
     Long,
@@ -258,6 +276,7 @@ impl fmt::Display for WireError {
             }
             Self::Kind(kind) => write!(f, "no message begins with {kind:#04x}"),
             Self::Flag(value) => write!(f, "{value} is neither yes nor no"),
+            Self::Keeper(value) => write!(f, "{value} stands for nobody who keeps a listener"),
             Self::Text => write!(f, "a text is not UTF-8"),
             Self::Short => write!(f, "a message ends too early"),
             Self::Long => write!(f, "a message goes on after its end"),

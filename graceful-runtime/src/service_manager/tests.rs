@@ -116,17 +116,21 @@ fn a_barrier_is_passed_when_the_manager_closes_it() {
 }
 
 #[test]
-fn a_stored_listener_arrives_under_its_name() {
+fn a_stored_listener_arrives_under_its_name_and_is_withdrawn_by_it() {
     let manager = Manager::new();
+    let service = manager.connect(None);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let name = manager
-        .connect(None)
-        .store("127.0.0.1:0", listener.as_fd())
-        .unwrap();
+    assert!(service.store("127.0.0.1:0", listener.as_fd()));
     let (heard, mut descriptors) = manager.hear_with_descriptors();
-    assert_eq!(heard, format!("FDSTORE=1\nFDNAME={name}\n"));
+    assert_eq!(heard, "FDSTORE=1\nFDNAME=graceful@127.0.0.1%3a0\n");
     let stored = std::net::TcpListener::from(descriptors.pop().unwrap());
     assert_eq!(stored.local_addr().unwrap(), listener.local_addr().unwrap());
+    service.withdraw("127.0.0.1:0");
+    assert_eq!(
+        manager.hear(),
+        "FDSTOREREMOVE=1\nFDNAME=graceful@127.0.0.1%3a0\n"
+    );
+    assert!(!service.store(&"x".repeat(STORE_NAME_MAX), listener.as_fd()));
 }
 
 #[test]

@@ -14,7 +14,13 @@ fn tcp() -> TcpListener {
 
 fn given(listener: &TcpListener, asked: &str, index: u16) -> Inherited {
     let socket = listener.as_fd().try_clone_to_owned().unwrap();
-    Inherited::new(socket, asked.into(), false, Origin::Predecessor(index)).unwrap()
+    Inherited::new(
+        socket,
+        asked.into(),
+        Keeper::Nobody,
+        Origin::Predecessor(index),
+    )
+    .unwrap()
 }
 
 fn port(socket: &OwnedFd) -> u16 {
@@ -85,7 +91,7 @@ fn a_unix_listener_is_found_by_its_path_and_its_file_stays() {
     let inherited = Inherited::new(
         listener.into(),
         "unix:x".into(),
-        false,
+        Keeper::Nobody,
         Origin::Predecessor(0),
     )
     .unwrap();
@@ -107,8 +113,14 @@ fn what_nobody_asked_for_is_closed_and_named() {
     let store = Origin::Store("graceful@c".into());
     let listeners = Listeners::new(vec![
         given(&listener, "a", 0),
-        Inherited::new(unix.into(), "b".into(), false, Origin::Predecessor(1)).unwrap(),
-        Inherited::new(kept.into(), "c".into(), true, store.clone()).unwrap(),
+        Inherited::new(
+            unix.into(),
+            "b".into(),
+            Keeper::Nobody,
+            Origin::Predecessor(1),
+        )
+        .unwrap(),
+        Inherited::new(kept.into(), "c".into(), Keeper::Store, store.clone()).unwrap(),
     ]);
     assert!(listeners.claim("a", &[]).is_some());
     let closed = listeners.close_unclaimed();
@@ -135,9 +147,12 @@ fn what_is_handed_over_is_what_is_open_in_the_order_of_asking() {
     let handed = listeners.handed().unwrap();
     let names: Vec<_> = handed
         .iter()
-        .map(|handed| (handed.asked.as_str(), handed.kept))
+        .map(|handed| (handed.asked.as_str(), handed.keeper))
         .collect();
-    assert_eq!(names, [("first", false), ("third", false)]);
+    assert_eq!(
+        names,
+        [("first", Keeper::Nobody), ("third", Keeper::Nobody)]
+    );
     drop((first, third));
     assert!(listeners.handed().unwrap().is_empty());
 }
@@ -145,7 +160,7 @@ fn what_is_handed_over_is_what_is_open_in_the_order_of_asking() {
 #[test]
 fn what_is_no_listener_is_refused_with_a_reason() {
     let refused = |socket: OwnedFd| {
-        Inherited::new(socket, "x".into(), false, Origin::Unit)
+        Inherited::new(socket, "x".into(), Keeper::Nobody, Origin::Unit)
             .unwrap_err()
             .to_string()
     };
@@ -174,4 +189,41 @@ fn a_listener_is_shared_once_a_successor_took_it() {
     assert_eq!(shared(), [false, true]);
     listeners.share(&[handed[1].id]);
     assert_eq!(shared(), [true, true]);
+}
+
+#[test]
+fn a_stored_listener_can_be_taken_back_and_one_of_a_unit_cannot() {
+    let (one, two) = (tcp(), tcp());
+    let socket = |listener: &TcpListener| listener.as_fd().try_clone_to_owned().unwrap();
+    let origin = Origin::Store("graceful@stored".into());
+    let listeners = Listeners::new(vec![
+        Inherited::new(socket(&one), "stored".into(), Keeper::Store, origin).unwrap(),
+        Inherited::new(
+            socket(&two),
+            "systemd:web".into(),
+            Keeper::Unit,
+            Origin::Unit,
+        )
+        .unwrap(),
+    ]);
+    let register = |asked| {
+        let claimed = listeners.claim(asked, &[]).unwrap();
+        listeners
+            .register(asked, claimed.kept, claimed.socket.as_fd())
+            .unwrap()
+    };
+    let (stored, unit) = (register("stored"), register("systemd:web"));
+    let keepers = || {
+        listeners
+            .handed()
+            .unwrap()
+            .into_iter()
+            .map(|handed| handed.keeper)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(keepers(), [Keeper::Store, Keeper::Unit]);
+    assert!(stored.is_shared() && unit.is_shared());
+    listeners.withdraw(&ServiceManager::default());
+    assert_eq!(keepers(), [Keeper::Nobody, Keeper::Unit]);
+    assert!(!stored.is_shared() && unit.is_shared());
 }

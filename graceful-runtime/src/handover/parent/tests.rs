@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::*;
-use crate::handover::wire::ListenerName;
+use crate::handover::wire::{Keeper, ListenerName};
 
 /// A limit that only ever fails a test.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn hello(listeners: &[&str]) -> ToChild {
     let name = |asked: &&str| ListenerName {
         asked: asked.to_string(),
-        kept: false,
+        keeper: Keeper::Nobody,
     };
     ToChild::Hello(Hello {
         pid: 4711,

@@ -6,11 +6,11 @@ fn hello() -> Hello {
         listeners: vec![
             ListenerName {
                 asked: "127.0.0.1:0".into(),
-                kept: false,
+                keeper: Keeper::Nobody,
             },
             ListenerName {
                 asked: "unix:/run/ä.sock".into(),
-                kept: true,
+                keeper: Keeper::Store,
             },
         ],
         has_state: true,
@@ -97,6 +97,7 @@ fn each_mistake_has_its_error() {
     assert_eq!(with(1, b'G'), Err(WireError::NoHello));
     assert_eq!(with(9, 2), Err(WireError::Version(2)));
     assert_eq!(with(14, 2), Err(WireError::Flag(2)));
+    assert_eq!(with(16, 3), Err(WireError::Keeper(3)));
     assert_eq!(ToParent::decode(b"f\x01\0\xff"), Err(WireError::Text));
 }
 
