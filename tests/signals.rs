@@ -92,6 +92,18 @@ fn a4_a_signal_right_at_the_start_of_main_ends_it() {
 }
 
 #[test]
+fn a4_a_signal_between_two_system_calls_of_the_installation_is_not_lost() {
+    if !process::can_delay_handlers() {
+        eprintln!("skipped: there is no strace(1), or it may not trace");
+        return;
+    }
+    let server = Server::spawn(process::delaying_handlers(command!("attribute")));
+    server.wait_until_caught("attribute", Signal::TERM);
+    server.signal(Signal::TERM);
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
 fn a4_the_same_as_pid_1() {
     if !process::can_unshare() {
         eprintln!("skipped: this user may not create a PID namespace with unshare(1)");

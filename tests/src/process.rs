@@ -54,14 +54,8 @@ impl Server {
     }
 
     /// Starts `command` without waiting for anything.
-    pub fn spawn(mut command: Command) -> Self {
-        let streams = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = streams
-            .spawn()
-            .expect("the binaries of this package can be started");
-        let log = Log::default();
-        log.follow(child.stdout.take().expect("standard output is a pipe"));
-        log.follow(child.stderr.take().expect("standard error is a pipe"));
+    pub fn spawn(command: Command) -> Self {
+        let (child, log) = spawn(command);
         let pid = Pid::from_child(&child);
         let ended = pidfd_open(pid, PidfdFlags::empty()).expect("an unreaped child has a pidfd");
         Self {
@@ -228,6 +222,17 @@ impl Server {
         panic!("no child within {LIMIT:?}:\n{}", self.log);
     }
 
+    /// Waits until the process runs `program` and the kernel knows a handler of it for `signal`.
+    pub fn wait_until_caught(&self, program: &str, signal: Signal) {
+        let is_caught = |status: &str| {
+            let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+            let caught = field("SigCgt:\t").and_then(|mask| u64::from_str_radix(mask, 16).ok());
+            let bit = 1 << (signal.as_raw() - 1);
+            field("Name:\t") == Some(program) && caught.is_some_and(|mask| mask & bit != 0)
+        };
+        self.wait_until_shown("status", is_caught);
+    }
+
     fn ends_within(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let mut ended = [PollFd::new(&self.ended, PollFlags::IN)];
@@ -242,21 +247,27 @@ impl Server {
         }
     }
 
-    /// Waits for the kernel to show `state` for the process, which no event announces.
+    /// Waits for the kernel to show `state` for the process.
     fn wait_for_state(&self, state: char) {
+        let is_it = |stat: &str| {
+            stat.rsplit_once(") ")
+                .is_some_and(|(_, s)| s.starts_with(state))
+        };
+        self.wait_until_shown("stat", is_it);
+    }
+
+    /// Reads a file of `/proc` until it shows what is `wanted`, which no event announces.
+    fn wait_until_shown(&self, file: &str, wanted: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + LIMIT;
-        let stat = format!("/proc/{}/stat", self.id());
+        let file = format!("/proc/{}/{file}", self.id());
         while Instant::now() < deadline {
-            let stat = fs::read_to_string(&stat).expect("an unreaped child has an entry in /proc");
-            if stat
-                .rsplit_once(") ")
-                .is_some_and(|(_, rest)| rest.starts_with(state))
-            {
+            let shown = fs::read_to_string(&file).expect("an unreaped child has an entry in /proc");
+            if wanted(&shown) {
                 return;
             }
             thread::yield_now();
         }
-        panic!("the process never came to state {state}");
+        panic!("{file} does not come to show what it should:\n{}", self.log);
     }
 }
 
@@ -322,6 +333,31 @@ pub fn as_pid_1(command: Command) -> Command {
     wrapped("unshare", &["--pid", "--fork", "--kill-child"], command)
 }
 
+/// Returns whether [`delaying_handlers`] works here.
+pub fn can_delay_handlers() -> bool {
+    let status = delaying_handlers(Command::new("true"))
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Returns the command that runs `command` with a long moment after each installation of a signal
+/// handler, before the program goes on.
+pub fn delaying_handlers(command: Command) -> Command {
+    let delay = "inject=rt_sigaction:delay_exit=200000";
+    let arguments = [
+        "-D",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=rt_sigaction",
+        "-e",
+        delay,
+    ];
+    wrapped("strace", &arguments, command)
+}
+
 /// Returns the command that runs `command` with `SIGHUP` ignored.
 pub fn ignoring_hangup(command: Command) -> Command {
     wrapped("sh", &["-c", r#"trap "" HUP; exec "$0" "$@""#], command)
@@ -349,7 +385,20 @@ pub fn raise_descriptor_limit() -> u64 {
     limit.maximum.unwrap_or(u64::MAX)
 }
 
-fn addresses(log: &Log) -> Vec<Address> {
+/// Starts `command` and follows what it prints.
+pub(crate) fn spawn(mut command: Command) -> (Child, Log) {
+    let streams = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = streams
+        .spawn()
+        .expect("the binaries of this package can be started");
+    let log = Log::default();
+    log.follow(child.stdout.take().expect("standard output is a pipe"));
+    log.follow(child.stderr.take().expect("standard error is a pipe"));
+    (child, log)
+}
+
+/// Returns where a server listens, as it printed it.
+pub(crate) fn addresses(log: &Log) -> Vec<Address> {
     let lines = log.lines_with("addr ");
     lines
         .iter()
