@@ -3,6 +3,7 @@
 //! Each test boots a systemd of its own (see `graceful_tests::systemd`). Where a machine cannot do that, it says so and passes.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -70,6 +71,16 @@ impl Service {
         Connection::open(&self.address).get("/pid").text()
     }
 
+    /// Asks until the main process answers: right after a reload the one before it may still accept.
+    #[track_caller]
+    fn wait_until_main_answers(&self) {
+        let start = Instant::now();
+        while self.pid() != self.main_pid() {
+            let late = start.elapsed() > LIMIT;
+            assert!(!late, "another process answers\n{}", self.systemd.journal());
+        }
+    }
+
     /// Waits until a property is as wanted.
     #[track_caller]
     fn wait_for(&self, name: &str, wanted: impl Fn(&str) -> bool) {
@@ -107,6 +118,28 @@ fn finish_long_answer(mut connection: Connection) {
     );
 }
 
+/// Asks again and again while something is done, and fails where one of the questions did.
+fn meanwhile(ask: impl Fn() -> io::Result<()> + Sync, act: impl FnOnce()) {
+    let is_done = AtomicBool::new(false);
+    let ask_on = || {
+        while !is_done.load(Ordering::Relaxed) {
+            ask()?;
+        }
+        Ok::<_, io::Error>(())
+    };
+    thread::scope(|scope| {
+        let clients = [(); 4].map(|()| scope.spawn(ask_on));
+        act();
+        is_done.store(true, Ordering::Relaxed);
+        for client in clients {
+            client
+                .join()
+                .expect("no client panics")
+                .expect("nothing is refused or lost");
+        }
+    });
+}
+
 /// The shipped unit for the server of the tests.
 fn unit(arguments: &str) -> String {
     let start = format!("ExecStart=/rig/server restart=USR2 timeout=10s {arguments}");
@@ -124,7 +157,7 @@ fn start_is_over_when_the_server_accepts() {
     let Some(service) = Service::start("") else {
         return;
     };
-    assert_eq!(service.pid(), service.main_pid());
+    service.wait_until_main_answers();
     assert_eq!(service.property("ActiveState"), "active");
 }
 
@@ -140,7 +173,7 @@ fn reload_hands_over_under_load_and_nothing_is_lost() {
             .iter()
             .for_each(|load| load.wait_until_served(round * 200));
         service.reload();
-        assert_eq!(service.pid(), service.main_pid());
+        service.wait_until_main_answers();
     }
     service.systemd.must(&["stop", SERVICE]);
     assert_eq!(
@@ -186,7 +219,7 @@ fn a_reload_that_fails_says_so_and_the_next_one_works() {
 
     service.systemd.deploy(Path::new(SERVER), "server");
     service.reload();
-    assert_eq!(service.pid(), service.main_pid());
+    service.wait_until_main_answers();
 }
 
 #[test]
@@ -197,16 +230,11 @@ fn listeners_in_the_store_outlive_restart_and_sigkill() {
         return;
     };
     service.wait_for("NFileDescriptorStore", |count| count == "1");
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let connects = || {
-            while !done.load(Ordering::Relaxed) {
-                if let Err(error) = service.address.connect() {
-                    assert!(!is_refusal(&error), "{error}");
-                }
-            }
-        };
-        let client = scope.spawn(connects);
+    let connect = || match service.address.connect() {
+        Err(error) if is_refusal(&error) => Err(error),
+        _ => Ok(()),
+    };
+    meanwhile(connect, || {
         for _ in 0..3 {
             let before = service.main_pid();
             service.systemd.must(&["kill", "--signal=KILL", SERVICE]);
@@ -215,10 +243,8 @@ fn listeners_in_the_store_outlive_restart_and_sigkill() {
             service.systemd.must(&["restart", SERVICE]);
             service.reload();
         }
-        done.store(true, Ordering::Relaxed);
-        client.join().expect("nobody was refused");
     });
-    assert_eq!(service.pid(), service.main_pid());
+    service.wait_until_main_answers();
     assert_eq!(service.property("NFileDescriptorStore"), "1");
 }
 
@@ -269,16 +295,18 @@ fn a_socket_unit_is_found_by_name_and_handed_over() {
     };
     service.systemd.must(&["start", "graceful.socket"]);
     // The first connection starts the service.
-    assert_eq!(service.pid(), service.main_pid());
-    let load = Load::start(&service.address, 8, Style::Reconnect);
-    for round in 1..=2 {
-        load.wait_until_served(round * 200);
-        service.reload();
-        service.systemd.must(&["restart", SERVICE]);
-    }
-    service.systemd.must(&["stop", "graceful.socket"]);
-    service.systemd.must(&["stop", SERVICE]);
-    load.expect_nothing_lost();
+    service.wait_until_main_answers();
+    let ask = || {
+        let mut connection = Connection::try_open(&service.address)?;
+        connection.try_send("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")?;
+        connection.try_response().map(|_| ())
+    };
+    meanwhile(ask, || {
+        for _ in 0..3 {
+            service.reload();
+            service.systemd.must(&["restart", SERVICE]);
+        }
+    });
 }
 
 #[test]
