@@ -11,6 +11,7 @@ need ip iproute2
 need nginx nginx
 need haproxy haproxy
 need valgrind valgrind
+need strace strace
 [ -x /lib/systemd/systemd ] || missing+=(systemd)
 if [ ${#missing[@]} -gt 0 ]; then
     sudo=$([ "$(id -u)" = 0 ] || echo sudo)

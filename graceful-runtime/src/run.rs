@@ -34,7 +34,7 @@ use crate::server::{IntoServer, Servers};
 use crate::shutdown::Reason;
 use crate::signal::{Listening, Signal};
 use crate::succession::{self, Answer, Heritage, RestartError, Succession, is_turn};
-use crate::sys;
+use crate::sys::{self, BlockedSignals};
 
 /// The code of a process that its deadline ended, as timeout(1) has it.
 const DEADLINE_CODE: u8 = 124;
@@ -140,11 +140,18 @@ impl Process {
         }
         let has_signals = !(config.signals.is_empty() && config.restart.is_empty());
         let claim = has_signals.then(Claim::take).transpose()?;
+        // A signal that comes while its handler is being installed would be lost: the handler is in place
+        // a moment before it knows what to do.
+        let signals = config.signals.iter().chain(&config.restart);
+        let blocked = BlockedSignals::new(signals.map(|signal| signal.number()));
         // Before there is a second thread: what is meant for this process alone leaves the environment.
         let (inherited, heritage) = match claim {
             Some(_) => inherit()?,
             None => (None, Heritage::default()),
         };
+        let shutdown_signals = listen(&config.signals)?;
+        let restart_signals = listen(&config.restart)?;
+        drop(blocked);
         let lame_duck = lame_duck(config, heritage.in_kubernetes);
         let (lifecycle, inbox) = Lifecycle::new(config, heritage);
         let output = Output::start().map_err(StartError::Thread)?;
@@ -159,8 +166,8 @@ impl Process {
             lifecycle: Arc::clone(&lifecycle),
             output: output.clone(),
             inbox,
-            shutdown_signals: listen(&config.signals)?,
-            restart_signals: listen(&config.restart)?,
+            shutdown_signals,
+            restart_signals,
             timeout: config.timeout,
             restart_timeout: config.restart_timeout,
             succession,

@@ -22,6 +22,40 @@ pub(crate) fn is_ignored(signal: libc::c_int) -> bool {
     result == 0 && current.sa_sigaction == libc::SIG_IGN
 }
 
+/// Keeps signals from this thread until it is dropped; meanwhile they wait.
+///
+/// # References
+///
+/// pthread_sigmask(3)
+#[derive(Debug)]
+pub(crate) struct BlockedSignals(libc::sigset_t);
+
+impl BlockedSignals {
+    pub(crate) fn new(signals: impl Iterator<Item = libc::c_int>) -> Self {
+        // SAFETY: `sigset_t` is a plain C struct, for which zeros are a valid value, and both sets are
+        // valid for the time of the calls.
+        unsafe {
+            let mut blocked: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut blocked);
+            for signal in signals {
+                libc::sigaddset(&raw mut blocked, signal);
+            }
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const blocked, &raw mut before);
+            Self(before)
+        }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: the set is the one that `pthread_sigmask` gave, and a null pointer asks for nothing.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut());
+        }
+    }
+}
+
 /// Ends the process at once: no destructors, no `atexit` handlers, which could block.
 ///
 /// # References
