@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -79,6 +80,14 @@ impl Service {
             let late = start.elapsed() > LIMIT;
             assert!(!late, "another process answers\n{}", self.systemd.journal());
         }
+    }
+
+    /// Fails unless systemd is content with how the service ended.
+    #[track_caller]
+    fn expect_success(&self) {
+        let journal = self.systemd.journal();
+        assert_eq!(self.property("ActiveState"), "inactive", "{journal}");
+        assert_eq!(self.property("Result"), "success", "{journal}");
     }
 
     /// Waits until a property is as wanted.
@@ -176,12 +185,7 @@ fn reload_hands_over_under_load_and_nothing_is_lost() {
         service.wait_until_main_answers();
     }
     service.systemd.must(&["stop", SERVICE]);
-    assert_eq!(
-        service.property("Result"),
-        "success",
-        "{}",
-        service.systemd.journal()
-    );
+    service.expect_success();
     loads.into_iter().for_each(Load::expect_nothing_lost);
 }
 
@@ -196,12 +200,7 @@ fn stop_after_a_reload_finishes_the_requests_of_both_processes() {
     service.systemd.must(&["stop", SERVICE]);
     finish_long_answer(on_the_old);
     finish_long_answer(on_the_new);
-    assert_eq!(
-        service.property("Result"),
-        "success",
-        "{}",
-        service.systemd.journal()
-    );
+    service.expect_success();
 }
 
 #[test]
@@ -220,6 +219,21 @@ fn a_reload_that_fails_says_so_and_the_next_one_works() {
     service.systemd.deploy(Path::new(SERVER), "server");
     service.reload();
     service.wait_until_main_answers();
+}
+
+#[test]
+fn stop_during_a_reload_stops_both() {
+    let Some(service) = Service::start("") else {
+        return;
+    };
+    let hang = service.systemd.shared().join("hang");
+    fs::write(&hang, "#!/bin/sh\nexec sleep 600\n").expect("it can be written");
+    fs::set_permissions(&hang, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    service.systemd.deploy(&hang, "server");
+    service.systemd.must(&["reload", "--no-block", SERVICE]);
+    service.wait_for("StatusText", |text| text == "restarting");
+    service.systemd.must(&["stop", SERVICE]);
+    service.expect_success();
 }
 
 #[test]
@@ -259,12 +273,7 @@ fn stop_asks_for_more_time_and_says_what_it_waits_for() {
     assert_eq!(service.property("ActiveState"), "deactivating");
     finish_long_answer(answer);
     service.wait_for("ActiveState", |state| state == "inactive");
-    assert_eq!(
-        service.property("Result"),
-        "success",
-        "{}",
-        service.systemd.journal()
-    );
+    service.expect_success();
 }
 
 #[test]
