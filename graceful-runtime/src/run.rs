@@ -578,6 +578,10 @@ impl Guardian {
             }
         }
         let manager = &self.lifecycle.service_manager;
+        if reason == Reason::Signal(Signal::Int) {
+            // A stop for good, by a human or by `KillSignal=`: nobody will take what systemd keeps.
+            self.lifecycle.listeners.withdraw(manager);
+        }
         manager.stopping(&format!("{reason}: stopping"));
         let is_request = matches!(reason, Reason::Signal(_) | Reason::Call);
         let is_starting = self.lifecycle.phase() == Phase::Starting;
@@ -653,6 +657,9 @@ impl Guardian {
             (refusal, _) => {
                 let error = refusal.unwrap_or_else(|| RestartError::new("no lifecycle"));
                 self.output.say(report::restart_failed(&error));
+                if phase == Phase::Ready {
+                    self.end_reload(&error);
+                }
                 let _ = answer.map(|answer| answer.send(Err(error)));
             }
         }
@@ -701,12 +708,19 @@ impl Guardian {
     fn restart_failed(&mut self, error: RestartError) {
         if !self.lifecycle.phase().is_triggered() {
             self.output.say(report::restart_failed(&error));
+            self.end_reload(&error);
         }
         if let Some(succession) = &mut self.succession {
             succession.conclude(&Err(error));
         }
         self.step(Event::HandoverFailed);
         self.lifecycle.set_restarting(false);
+    }
+
+    /// Tells the service manager, which may wait for the end of a reload, that this process serves on.
+    fn end_reload(&self, error: &RestartError) {
+        let manager = &self.lifecycle.service_manager;
+        manager.ready(&format!("restart failed: {error}"));
     }
 
     fn step(&mut self, event: Event) {
