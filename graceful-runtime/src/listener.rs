@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
@@ -93,16 +94,16 @@ pub async fn bind(address: impl Into<Address>) -> io::Result<Listener> {
         address: address.clone(),
         source,
     })?;
-    let mut listener = Listener {
-        socket,
-        registration: None,
-    };
-    if let Some(lifecycle) = lifecycle {
+    let register = |lifecycle: Arc<Lifecycle>| {
         let listeners = &lifecycle.listeners;
-        let registration = listeners.register(&address.to_string(), is_kept, listener.as_fd())?;
-        listener.registration = Some(registration);
-    }
-    Ok(listener)
+        listeners.register(&address.to_string(), is_kept, socket.as_fd())
+    };
+    // A failure drops the bare socket: the file of one that a predecessor serves on has to stay.
+    let registration = lifecycle.map(register).transpose()?;
+    Ok(Listener {
+        socket,
+        registration,
+    })
 }
 
 /// Takes the listener that was inherited for this address, or binds a new one; tells whether the
@@ -338,9 +339,15 @@ impl Drop for Listener {
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.socket {
-            Bound::Tcp(listener) => listener.as_fd(),
-            Bound::Unix(listener, _) => listener.as_fd(),
+        self.socket.as_fd()
+    }
+}
+
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener, _) => listener.as_fd(),
         }
     }
 }

@@ -26,6 +26,8 @@ struct Lists {
     inherited: Vec<Inherited>,
     open: Vec<Open>,
     next: u64,
+    /// What was claimed from the predecessor and is not registered yet, by the address as asked for.
+    borrowed: Vec<String>,
     /// What the service manager's store has, by the address as asked for.
     stored: Vec<String>,
 }
@@ -87,6 +89,8 @@ struct Open {
     id: ListenerId,
     asked: String,
     keeper: Keeper,
+    /// It is the predecessor's until this process has taken over.
+    is_borrowed: bool,
     /// Whether another process accepts from the socket, or will: [`Registration::is_shared`].
     shared: Arc<AtomicBool>,
     socket: OwnedFd,
@@ -127,6 +131,9 @@ impl Listeners {
         if listener.keeper == Keeper::Store {
             lists.stored.push(asked.to_owned());
         }
+        if matches!(listener.origin, Origin::Predecessor(_)) {
+            lists.borrowed.push(asked.to_owned());
+        }
         Some(Claimed {
             socket: listener.socket,
             kept: listener.keeper != Keeper::Nobody,
@@ -146,8 +153,10 @@ impl Listeners {
         socket: BorrowedFd<'_>,
     ) -> io::Result<Registration> {
         let socket = socket.try_clone_to_owned()?;
-        let shared = Arc::new(AtomicBool::new(kept));
         let mut lists = self.lock();
+        let borrowed = lists.borrowed.iter().position(|borrowed| borrowed == asked);
+        let is_borrowed = borrowed.map(|index| lists.borrowed.remove(index)).is_some();
+        let shared = Arc::new(AtomicBool::new(kept || is_borrowed));
         let id = ListenerId(lists.next);
         lists.next += 1;
         let keeper = match kept {
@@ -159,6 +168,7 @@ impl Listeners {
             id,
             asked: asked.to_owned(),
             keeper,
+            is_borrowed,
             shared: Arc::clone(&shared),
             socket,
         });
@@ -197,7 +207,19 @@ impl Listeners {
         {
             service_manager.withdraw(&open.asked);
             open.keeper = Keeper::Nobody;
-            open.shared.store(false, Ordering::Release);
+            open.shared.store(open.is_borrowed, Ordering::Release);
+        }
+    }
+
+    /// Makes what the predecessor gave this process' own, which has taken over. Until then, an end of this process must not touch
+    /// it: the predecessor serves on.
+    pub(crate) fn own(&self) {
+        let mut lists = self.lock();
+        lists.borrowed.clear();
+        for open in lists.open.iter_mut().filter(|open| open.is_borrowed) {
+            open.is_borrowed = false;
+            open.shared
+                .store(open.keeper != Keeper::Nobody, Ordering::Release);
         }
     }
 

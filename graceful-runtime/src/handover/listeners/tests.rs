@@ -175,6 +175,21 @@ fn what_is_no_listener_is_refused_with_a_reason() {
 }
 
 #[test]
+fn a_listener_is_the_predecessors_until_this_process_has_taken_over() {
+    let (inherited, fresh) = (tcp(), tcp());
+    let listeners = Listeners::new(vec![given(&inherited, "a", 0)]);
+    let claimed = listeners.claim("a", &[]).unwrap();
+    let borrowed = listeners
+        .register("a", claimed.kept, claimed.socket.as_fd())
+        .unwrap();
+    let own = listeners.register("b", false, fresh.as_fd()).unwrap();
+    listeners.withdraw(&ServiceManager::default());
+    assert!(borrowed.is_shared() && !own.is_shared());
+    listeners.own();
+    assert!(!borrowed.is_shared() && !own.is_shared());
+}
+
+#[test]
 fn a_listener_is_shared_once_a_successor_took_it() {
     let (one, two, three) = (tcp(), tcp(), tcp());
     let listeners = Listeners::default();
