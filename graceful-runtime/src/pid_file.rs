@@ -26,15 +26,31 @@ impl PidFile {
             path: path.into(),
             content: format!("{}\n", process::id()),
         };
-        let draft = draft_of(&file.path)?;
+        file.replace().map(|()| file)
+    }
+
+    /// Writes the file again where it does not name this process any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub(crate) fn restore(&self) -> io::Result<()> {
+        match fs::read_to_string(&self.path) {
+            Ok(content) if content == self.content => Ok(()),
+            _ => self.replace(),
+        }
+    }
+
+    fn replace(&self) -> io::Result<()> {
+        let draft = draft_of(&self.path)?;
         // Left by a process with our id that did not get to the end of this function.
         let _ = fs::remove_file(&draft);
         let written =
-            write_new(&draft, &file.content).and_then(|()| fs::rename(&draft, &file.path));
+            write_new(&draft, &self.content).and_then(|()| fs::rename(&draft, &self.path));
         if written.is_err() {
             let _ = fs::remove_file(&draft);
         }
-        written.map(|()| file)
+        written
     }
 
     /// Removes the file if it still names this process.
@@ -124,6 +140,26 @@ mod tests {
         fs::write(&path, "2\n").unwrap();
         file.remove().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "2\n");
+    }
+
+    #[test]
+    fn a_file_that_names_another_process_by_now_can_be_restored() {
+        let directory = Directory::new("restored");
+        let path = directory.0.join("server.pid");
+        let file = PidFile::write(&path).unwrap();
+        for content in [Some("2\n"), None] {
+            match content {
+                Some(content) => fs::write(&path, content).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            file.restore().unwrap();
+            assert_eq!(
+                fs::read_to_string(&path).unwrap(),
+                format!("{}\n", process::id())
+            );
+        }
+        file.remove().unwrap();
+        assert!(directory.names().is_empty());
     }
 
     #[test]

@@ -91,7 +91,6 @@ struct Restart {
     /// `None` while the state for the successor is being made.
     handover: Option<Handover>,
     answers: Vec<Answer>,
-    is_aborted: bool,
 }
 
 /// The part of the inheritance that becomes a [`Succession`], once there is a lifecycle.
@@ -180,6 +179,7 @@ impl Succession {
 
     /// The servers accept: this process is the one to talk to. Returns what there is to say of it.
     pub(crate) fn take_over(&mut self) -> Vec<Line> {
+        self.listeners.own();
         let mut lines = self.write_pid_file();
         self.service_manager.ready("serving");
         let mut dropped = Vec::new();
@@ -271,18 +271,13 @@ impl Succession {
         self.restart = Some(Restart {
             handover: None,
             answers,
-            is_aborted: false,
         });
     }
 
     /// Starts the successor with what was made for it. An error is the end of the restart.
     pub(crate) fn start_successor(&mut self, state: Option<Vec<u8>>) -> Result<(), RestartError> {
-        if self
-            .restart
-            .as_ref()
-            .is_none_or(|restart| restart.is_aborted)
-        {
-            return Err(RestartError::new("this process was told to stop meanwhile"));
+        if self.restart.is_none() {
+            return Err(Self::stopped_meanwhile());
         }
         let handover = self
             .plan(state)
@@ -311,18 +306,29 @@ impl Succession {
         })
     }
 
-    /// Tells a restart under way that this process stops.
+    /// Tells a restart under way that this process stops. Without a successor yet, it is over: a hook that is slow to make the
+    /// state is not waited for.
     pub(crate) fn abort(&mut self) {
-        if let Some(restart) = &mut self.restart {
-            restart.is_aborted = true;
-            if let Some(handover) = &restart.handover {
-                handover.abort();
+        match self.restart.as_ref().map(|restart| &restart.handover) {
+            Some(Some(handover)) => handover.abort(),
+            Some(None) => {
+                self.conclude(&Err(Self::stopped_meanwhile()));
+                self.lifecycle.set_restarting(false);
             }
+            None => {}
         }
+    }
+
+    fn stopped_meanwhile() -> RestartError {
+        RestartError::new("this process was told to stop meanwhile")
     }
 
     /// Ends the restart, and answers those who asked for it.
     pub(crate) fn conclude(&mut self, result: &Result<(), RestartError>) {
+        if let (Err(_), Some(file)) = (result, &self.pid_file) {
+            // A successor that ended at the last moment may have put its own id there.
+            let _ = file.restore();
+        }
         for answer in self
             .restart
             .take()
