@@ -51,8 +51,7 @@ impl Line {
     pub(crate) fn emit(&self) {
         let is_silent = dispatcher::get_default(|current| current.is::<NoSubscriber>());
         match self.level {
-            // A standard error that is closed or full is no reason to stop.
-            _ if is_silent => drop(writeln!(io::stderr(), "graceful: {}", self.text)),
+            _ if is_silent => print(&format!("graceful: {}\n", self.text)),
             Level::Info => tracing::info!(target: "graceful", "{}", self.text),
             Level::Warn => tracing::warn!(target: "graceful", "{}", self.text),
         }
@@ -104,7 +103,13 @@ impl Output {
 
 /// Prints an error as the standard library does for a `main` that returned it.
 pub(crate) fn print_error(error: &impl Display) {
-    let _ = writeln!(io::stderr(), "Error: {error}");
+    print(&format!("Error: {error}\n"));
+}
+
+/// Writes a line in one piece: the processes before and after this one write to the same place.
+fn print(line: &str) {
+    // A standard error that is closed or full is no reason to stop.
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 pub(crate) fn listening(address: &impl Display) -> Line {

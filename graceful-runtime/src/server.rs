@@ -1,9 +1,10 @@
 //! What `main` may return.
 
 use std::fmt::Debug;
-use std::io::Write;
 use std::pin::Pin;
 use std::process::{ExitCode, Termination};
+
+use crate::report;
 
 /// A server: a future, or what turns into one, that ends when the shutdown lets it.
 ///
@@ -122,10 +123,9 @@ where
         match self {
             Ok(server) => server.hand_over(servers),
             Err(error) => {
-                // As the standard library does for a `main` of its own, and as careless about a
-                // standard error that is closed.
+                // As the standard library does for a `main` of its own.
                 let error = format!("{error:?}");
-                let _ = writeln!(std::io::stderr(), "Error: {error}");
+                report::print_error(&error);
                 servers.failure = Some(ExitCode::FAILURE);
                 servers.error = Some(error);
             }
