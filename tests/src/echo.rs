@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -72,6 +73,10 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
         "/status" => readiness(),
         "/stop" => stopped(),
         "/fail" => failing(),
+        "/restart" => restarted().await,
+        "/inherited" => inherited(),
+        "/environment" => output_of("env", &[]),
+        "/descriptors" => output_of("ls", &["-l", "/proc/self/fd"]),
         _ => status(StatusCode::NOT_FOUND, Bytes::new()),
     }
 }
@@ -169,6 +174,41 @@ fn readiness() -> Response<Body> {
 fn stopped() -> Response<Body> {
     graceful::stop();
     text("stopping")
+}
+
+/// Restarts, and says what came of it.
+async fn restarted() -> Response<Body> {
+    match graceful::restart().await {
+        Ok(()) => text("restarted"),
+        Err(error) => status(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Bytes::from(error.to_string()),
+        ),
+    }
+}
+
+/// Answers what the process before this one has left.
+fn inherited() -> Response<Body> {
+    match graceful::inherited_state() {
+        Ok(Some(state)) => text(state),
+        Ok(None) => status(StatusCode::NOT_FOUND, Bytes::new()),
+        Err(error) => status(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Bytes::from(error.to_string()),
+        ),
+    }
+}
+
+/// Answers what a program says that this process starts.
+fn output_of(program: &str, arguments: &[&str]) -> Response<Body> {
+    let mut command = Command::new(program);
+    match command.args(arguments).stdin(Stdio::inherit()).output() {
+        Ok(output) => text(output.stdout),
+        Err(error) => status(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Bytes::from(error.to_string()),
+        ),
+    }
 }
 
 static FAIL: Notify = Notify::const_new();

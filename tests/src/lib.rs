@@ -10,6 +10,7 @@
 
 pub mod address;
 pub mod client;
+pub mod deployment;
 pub mod echo;
 pub mod http2;
 pub mod load;
@@ -17,12 +18,14 @@ pub mod log;
 pub mod process;
 pub mod servers;
 pub mod settings;
+pub mod systemd;
 pub mod tls;
 
 use std::time::Duration;
 
 pub use address::Address;
 pub use client::{Connection, Response, get};
+pub use deployment::Deployment;
 pub use http2::Http2;
 pub use load::Load;
 pub use process::{Exit, Server};

@@ -60,6 +60,18 @@ impl Load {
         );
     }
 
+    /// Returns how many requests have been answered so far.
+    pub fn served(&self) -> usize {
+        self.served.count.load(Ordering::SeqCst)
+    }
+
+    /// Fails where a client has been refused already.
+    #[track_caller]
+    pub fn expect_nobody_refused(&self) {
+        let refused = self.clients.iter().filter(|client| client.is_finished());
+        assert_eq!(refused.count(), 0, "clients that gave up");
+    }
+
     /// Waits for all clients to be refused, and fails where a request was lost on the way.
     #[track_caller]
     pub fn expect_nothing_lost(self) {

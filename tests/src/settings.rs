@@ -1,5 +1,6 @@
 //! The command line of the servers under test: `name=value`, in any order.
 
+use std::fs;
 use std::time::Duration;
 
 use graceful::{Config, Signal};
@@ -11,17 +12,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the command line of this process.
+    /// Reads the command line of this process, and the lines of the file that `settings=` names.
     pub fn from_args() -> Self {
-        let pair = |argument: String| {
-            let (name, value) = argument
-                .split_once('=')
-                .expect("an argument is `name=value`");
-            (name.to_owned(), value.to_owned())
-        };
-        Self {
+        let mut settings = Self {
             pairs: std::env::args().skip(1).map(pair).collect(),
+        };
+        if let Some(path) = settings.text("settings") {
+            let lines = fs::read_to_string(path).expect("`settings=` names a file");
+            settings.pairs.extend(lines.lines().map(pair));
         }
+        settings
     }
 
     /// Returns every value given for `name`.
@@ -55,6 +55,18 @@ impl Settings {
         if let Some(signals) = self.text("signals") {
             config = config.signals(signals.split(',').map(signal));
         }
+        if let Some(restart) = self.text("restart") {
+            config = config.restart(restart.split(',').map(signal));
+        }
+        if let Some(timeout) = self.duration("restart_timeout") {
+            config = config.restart_timeout(timeout);
+        }
+        if let Some(path) = self.text("pid_file") {
+            config = config.pid_file(path);
+        }
+        if self.text("ready") == Some("manual") {
+            config = config.manual_ready();
+        }
         if let Some(lame_duck) = self.duration("lame_duck") {
             config = config.lame_duck(lame_duck);
         }
@@ -69,6 +81,14 @@ impl Settings {
         }
         config
     }
+}
+
+fn pair(argument: impl AsRef<str>) -> (String, String) {
+    let (name, value) = argument
+        .as_ref()
+        .split_once('=')
+        .expect("an argument is `name=value`");
+    (name.to_owned(), value.to_owned())
 }
 
 fn duration(text: &str) -> Duration {

@@ -1,0 +1,794 @@
+//! H. Restart: a new process takes over, and nobody notices.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use graceful_tests::deployment::Generation;
+use graceful_tests::load::Style;
+use graceful_tests::{
+    Address, Connection, Deployment, LIMIT, Load, SOON, Server, Signal, command, get, process,
+};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_restart");
+
+fn start(settings: &[&str]) -> Deployment {
+    Deployment::start(PROGRAM, settings)
+}
+
+#[test]
+fn h1_five_restarts_under_load_lose_nothing_and_refuse_nobody() {
+    survive_five_restarts(&[]);
+}
+
+#[test]
+fn h1_the_same_on_a_current_thread_runtime() {
+    survive_five_restarts(&["flavor=current_thread"]);
+}
+
+#[test]
+fn h1_the_same_over_a_unix_socket() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let listen = format!("listen=unix:{}/socket", directory.path().display());
+    survive_five_restarts(&[&listen]);
+}
+
+fn survive_five_restarts(settings: &[&str]) {
+    let mut server = start(settings);
+    let loads = [Style::KeepAlive, Style::Reconnect]
+        .map(|style| Load::start(&server.addresses()[0], 8, style));
+    let serve_some = || {
+        for load in &loads {
+            load.wait_until_served(load.served() + 256);
+        }
+    };
+    for _ in 0..5 {
+        serve_some();
+        server.restart().expect_exit(0, server.log());
+    }
+    serve_some();
+    loads.iter().for_each(Load::expect_nobody_refused);
+    server.stop();
+    loads.into_iter().for_each(Load::expect_nothing_lost);
+}
+
+#[test]
+fn h1_restarts_that_follow_each_other_at_once_lose_nothing() {
+    let mut server = start(&[]);
+    let load = Load::start(&server.addresses()[0], 8, Style::KeepAlive);
+    load.wait_until_served(256);
+    let earlier: Vec<_> = (0..5).map(|_| server.restart()).collect();
+    for generation in earlier {
+        generation.wait(server.log());
+    }
+    load.wait_until_served(load.served() + 256);
+    load.expect_nobody_refused();
+    server.stop();
+    load.expect_nothing_lost();
+}
+
+/// What may be found in the place of the program, its mode, and what is then said of it.
+const BROKEN: [(&str, u32, &str); 8] = [
+    ("exit 1", 0o755, "ended (exit status: 1) before it served"),
+    ("kill -SEGV $$", 0o755, "ended (signal: 11 (SIGSEGV)"),
+    ("exit 0", 0o644, "Permission denied"),
+    (
+        "exec sleep 1000 <&-",
+        0o755,
+        "closed the channel before it served",
+    ),
+    (
+        "echo hello >&0; exec sleep 1000",
+        0o755,
+        "cannot be understood",
+    ),
+    ("printf s >&0; exec sleep 1000", 0o755, "spoke out of turn"),
+    (
+        "printf r >&0; exit 4",
+        0o755,
+        "ended (exit status: 4) before it served",
+    ),
+    ("printf 'f\\002\\000no' >&0; exit 1", 0o755, "says: no"),
+];
+
+#[test]
+fn h2_a_broken_program_leaves_the_old_process_serving_until_it_is_mended() {
+    let mut server = start(&[]);
+    let before = server.serving().descriptors().len();
+    let load = Load::start(&server.addresses()[0], 4, Style::Reconnect);
+    for (script, mode, reason) in BROKEN {
+        server.deploy_script(script, mode);
+        expect_failure(&mut server, reason);
+    }
+    server.deploy_nothing();
+    expect_failure(&mut server, "No such file or directory");
+    server.deploy();
+    server.restart().expect_exit(0, server.log());
+    load.wait_until_served(load.served() + 256);
+    load.expect_nobody_refused();
+    eventually(&server, "as few descriptors as before", |server| {
+        server.serving().descriptors().len() <= before
+    });
+    server.stop();
+    load.expect_nothing_lost();
+}
+
+#[test]
+fn h2_a_start_that_fails_after_it_inherited_leaves_the_old_process_serving() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let listen = format!("listen=unix:{}/socket", directory.path().display());
+    let mut server = start(&["listen=127.0.0.1:0", &listen]);
+    for (how, reason) in [
+        ("error", "no database"),
+        ("panic", "`main` panicked"),
+        ("abort", "ended (signal: 6 (SIGABRT)"),
+    ] {
+        server.set(&["listen=127.0.0.1:0", &listen, &format!("start={how}")]);
+        expect_failure(&mut server, reason);
+        server.connect_to(&server.addresses()[1]);
+    }
+    assert!(server.log().has("no database") && server.log().has("no luck"));
+    server.set(&["listen=127.0.0.1:0", &listen]);
+    server.restart().expect_exit(0, server.log());
+    server.connect_to(&server.addresses()[1]);
+    server.stop();
+}
+
+#[test]
+fn h2_a_program_that_hangs_is_killed_after_the_restart_timeout() {
+    hang(|server| server.deploy_script("exec sleep 1000", 0o755));
+}
+
+#[test]
+fn h2_a_start_that_hangs_after_it_inherited_is_killed_after_the_restart_timeout() {
+    hang(|server| server.set(&["restart_timeout=3s", "start=pending"]));
+}
+
+#[test]
+fn h2_a_start_that_blocks_is_killed_after_the_restart_timeout() {
+    hang(|server| server.set(&["restart_timeout=3s", "start=blocking"]));
+}
+
+fn hang(break_it: impl FnOnce(&Deployment)) {
+    let mut server = start(&["restart_timeout=3s"]);
+    break_it(&server);
+    expect_failure(&mut server, "did not become ready in time and was killed");
+    server.deploy();
+    server.set(&[]);
+    server.restart().expect_exit(0, server.log());
+    server.connect();
+    server.stop();
+}
+
+/// Restarts in vain, and fails unless `reason` is said and the same process serves on.
+#[track_caller]
+fn expect_failure(server: &mut Deployment, reason: &str) {
+    let said = server.fail_to_restart();
+    assert!(said.contains(reason), "{said}\n{}", server.log());
+    assert!(said.ends_with("this process serves on"), "{said}");
+    server.connect();
+    assert!(server.serving().zombies().is_empty(), "{}", server.log());
+}
+
+#[test]
+fn h3_a_second_restart_while_one_is_under_way_is_refused() {
+    let mut server = start(&[]);
+    let gate = server.set_gate(&[]);
+    server.serving().signal(Signal::USR2);
+    let (_, held) = server.successor_at(&gate);
+    let said = server.fail_to_restart();
+    assert!(said.contains("a restart is under way already"), "{said}");
+    let response = server.connect().get("/restart");
+    assert_eq!(response.status, 503);
+    assert_eq!(response.text(), "a restart is under way already");
+    drop(held);
+    server.handed_over().expect_exit(0, server.log());
+    server.connect();
+    server.stop();
+}
+
+#[test]
+fn h3_a_restart_works_while_predecessors_drain_and_their_number_is_bounded() {
+    let mut server = start(&["timeout=300s"]);
+    let mut draining = Vec::new();
+    for _ in 0..8 {
+        let request = server.sleeping(600_000);
+        draining.push((server.restart(), request));
+    }
+    let said = server.fail_to_restart();
+    assert!(said.contains("8 earlier processes still drain"), "{said}");
+    assert!(
+        draining
+            .iter()
+            .all(|(generation, _)| generation.is_running())
+    );
+    let (in_the_middle, request) = draining.remove(4);
+    drop(request);
+    in_the_middle.wait(server.log());
+    draining.push((server.restart(), server.sleeping(600_000)));
+    server.serving().signal(Signal::TERM);
+    drop(draining);
+    server.serving().wait(server.log());
+    server.log().wait_for_end();
+}
+
+#[test]
+fn h4_a_request_on_the_old_process_is_answered_by_it() {
+    let mut server = start(&["timeout=60s"]);
+    let mut request = server.sleeping(3000);
+    let old = server.restart();
+    server.connect();
+    assert!(old.is_running());
+    request.response().expect_last();
+    request.expect_eof();
+    old.expect_exit(0, server.log());
+    server.stop();
+}
+
+#[test]
+fn h4_a_request_beyond_the_timeout_is_cut_and_the_exit_code_says_so() {
+    let mut server = start(&["timeout=1s"]);
+    let mut request = server.sleeping(60_000);
+    let old = server.restart();
+    old.expect_exit(124, server.log());
+    server.log().wait_for("cutting 1 request: GET /sleep");
+    assert!(request.rest().unwrap_or_default().is_empty());
+    server.connect();
+    server.stop();
+}
+
+#[test]
+fn h5_fifty_restarts_leak_nothing() {
+    let mut server = start(&["pid_file=server.pid", "leave=state"]);
+    let restart = |server: &mut Deployment| server.restart().expect_exit(0, server.log());
+    (0..3).for_each(|_| restart(&mut server));
+    let before = Footprint::of(&server);
+    (0..47).for_each(|_| restart(&mut server));
+    before.expect_at_least(&server);
+    server.stop();
+}
+
+#[test]
+fn h5_fifty_failed_restarts_leak_nothing() {
+    let mut server = start(&["leave=state"]);
+    server.deploy_script("exit 1", 0o755);
+    (0..3).for_each(|_| drop(server.fail_to_restart()));
+    let before = Footprint::of(&server);
+    (0..47).for_each(|_| drop(server.fail_to_restart()));
+    before.expect_at_least(&server);
+    server.stop();
+}
+
+/// What a process occupies.
+#[derive(Debug)]
+struct Footprint {
+    descriptors: usize,
+    threads: usize,
+    kilobytes: usize,
+    environment: usize,
+}
+
+impl Footprint {
+    fn of(server: &Deployment) -> Self {
+        let serving = server.serving();
+        Self {
+            descriptors: serving.descriptors().len(),
+            threads: serving.status("Threads"),
+            kilobytes: serving.status("VmRSS"),
+            environment: fs::read(serving.proc("environ")).map_or(0, |all| all.len()),
+        }
+    }
+
+    /// Fails unless the process that serves now comes down to this. Its hand-over may end a moment after it was logged.
+    #[track_caller]
+    fn expect_at_least(&self, server: &Deployment) {
+        eventually(server, &format!("no more than {self:?}"), |server| {
+            let now = Self::of(server);
+            now.descriptors <= self.descriptors
+                && now.threads <= self.threads
+                // Pages come and go with each start; fifty leaks of a few would be more.
+                && now.kilobytes <= self.kilobytes + 1024
+                // A process id may have grown by a digit.
+                && now.environment <= self.environment + 2
+                && server.serving().zombies().is_empty()
+        });
+    }
+}
+
+#[test]
+fn h6_arguments_environment_and_directory_are_kept() {
+    let mut server = Deployment::start_by(PROGRAM, &[], "current/server", |command| {
+        command.args(["note=with a blank", "note=ü", "note="]);
+        command.env("NOTE", "a\nb").env("EMPTY", "");
+    });
+    let seen = |server: &Deployment| {
+        let arguments = fs::read(server.serving().proc("cmdline")).expect("it runs");
+        let directory = fs::read_link(server.serving().proc("cwd")).expect("it runs");
+        (arguments, directory, environment(server))
+    };
+    let before = seen(&server);
+    assert!(before.2.contains("EMPTY="));
+    for _ in 0..2 {
+        server.restart();
+        assert_eq!(seen(&server), before);
+    }
+    server.stop();
+}
+
+#[test]
+fn h6_a_link_that_is_turned_to_a_new_release_is_followed() {
+    let mut server = start(&[]);
+    for name in ["second", "third"] {
+        server.deploy_copy(name);
+        server.restart();
+        let program = fs::read_link(server.serving().proc("exe")).expect("it runs");
+        let directory = fs::canonicalize(server.path()).expect("it exists");
+        assert_eq!(program, directory.join(name).join("server"));
+    }
+    server.stop();
+}
+
+#[test]
+fn h6_a_program_that_was_found_in_the_path_is_found_again() {
+    let mut server = Deployment::start_by(PROGRAM, &[], "server", |command| {
+        let directory = command.get_current_dir().expect("it is set");
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}/current:{path}", directory.display()));
+    });
+    server.deploy_copy("second");
+    server.restart();
+    let program = fs::read_link(server.serving().proc("exe")).expect("it runs");
+    assert!(program.ends_with("second/server"), "{}", program.display());
+    server.stop();
+}
+
+#[test]
+fn h7_a_grandchild_sees_nothing_of_it() {
+    let settings = ["leave=state", "listen=127.0.0.1:0", "listen=127.0.0.1:0"];
+    let mut server = start(&settings);
+    let seen = |server: &Deployment| (descriptors(server), environment(server));
+    let before = seen(&server);
+    for _ in 0..2 {
+        let gate = server.set_gate(&settings);
+        server.serving().signal(Signal::USR2);
+        // Now the channel and the copies of the listeners are open in the old process.
+        let (_, held) = server.successor_at(&gate);
+        assert_eq!(seen(&server), before);
+        drop(held);
+        server.handed_over();
+        assert_eq!(seen(&server), before);
+    }
+    server.stop();
+}
+
+/// Returns what the descriptors of a process stand for that the server starts, but for the one that it opens to tell.
+fn descriptors(server: &Deployment) -> Vec<String> {
+    let listing = server.ask("/descriptors");
+    let links = listing.lines().filter_map(|line| line.split_once(" -> "));
+    // A pipe has another number each time.
+    let targets = links.filter_map(|(_, target)| target.split('[').next());
+    let targets = targets.filter(|target| !target.starts_with("/proc/"));
+    targets.map(str::to_owned).collect()
+}
+
+fn environment(server: &Deployment) -> BTreeSet<String> {
+    server
+        .ask("/environment")
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn h7_forged_variables_are_ignored_and_scrubbed() {
+    let mut server = Deployment::start_by(PROGRAM, &[], "current/server", |command| {
+        command.env("GRACEFUL_HANDOVER", "1");
+        command.env("LISTEN_PID", "1").env("LISTEN_FDS", "3");
+    });
+    let log = server.log();
+    assert!(
+        log.has("GRACEFUL_HANDOVER is set, but standard input is no hand-over"),
+        "{log}"
+    );
+    for _ in 0..2 {
+        let environment = environment(&server);
+        let is_private =
+            |line: &&String| line.starts_with("GRACEFUL") || line.starts_with("LISTEN_");
+        assert_eq!(environment.iter().find(is_private), None);
+        server.restart();
+    }
+    server.stop();
+}
+
+#[test]
+fn h8_the_pid_file_is_right_at_every_moment() {
+    let mut server = start(&["pid_file=server.pid"]);
+    let path = server.path().join("server.pid");
+    let is_over = AtomicBool::new(false);
+    let (served, seen) = thread::scope(|scope| {
+        let watching = scope.spawn(|| watch_pid_file(&path, &is_over));
+        let mut served = vec![server.serving().id()];
+        for _ in 0..5 {
+            server.restart();
+            served.push(server.serving().id());
+            assert_eq!(pid_in(&path), server.serving().id());
+            server.deploy_script("exit 1", 0o755);
+            server.fail_to_restart();
+            assert_eq!(pid_in(&path), server.serving().id());
+            server.deploy();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        (served, watching.join().expect("the file is right"))
+    });
+    let mut order = served.iter();
+    assert!(
+        seen.iter().all(|id| order.any(|served| served == id)),
+        "{seen:?} is not a part of {served:?}"
+    );
+    server.stop_and(|directory| assert!(!directory.join("server.pid").exists()));
+}
+
+/// Reads the file again and again, and returns what it said, without repetitions.
+fn watch_pid_file(path: &Path, is_over: &AtomicBool) -> Vec<u32> {
+    let mut seen = Vec::new();
+    while !is_over.load(Ordering::Relaxed) {
+        let id = pid_in(path);
+        // Between the two looks it may have been replaced by its successor, and ended.
+        assert!(is_alive(id) || pid_in(path) != id, "process {id} is dead");
+        seen.push(id);
+        seen.dedup();
+    }
+    seen
+}
+
+#[track_caller]
+fn pid_in(path: &Path) -> u32 {
+    let text = fs::read_to_string(path).expect("the pid file is there at every moment");
+    let id = text.strip_suffix('\n').and_then(|id| id.parse().ok());
+    id.unwrap_or_else(|| panic!("{text:?} is no pid file"))
+}
+
+fn is_alive(id: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+#[test]
+fn h9_a_listener_more_and_one_fewer_and_a_unix_socket_is_the_same_file() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let path = |name: &str| directory.path().join(name);
+    let unix = |name: &str| format!("listen=unix:{}", path(name).display());
+    let inode = || {
+        fs::metadata(path("kept"))
+            .expect("the socket is there")
+            .ino()
+    };
+    let mut server = start(&[
+        "listen=127.0.0.1:0",
+        "listen=127.0.0.1:0",
+        &unix("kept"),
+        &unix("old"),
+    ]);
+    let [first, second, ..] = server.addresses() else {
+        panic!("it listens on four addresses");
+    };
+    let (first, second, before) = (first.clone(), second.clone(), inode());
+    let load = Load::start(&second, 8, Style::Reconnect);
+    load.wait_until_served(256);
+
+    server.set(&[&unix("new"), &unix("kept"), "listen=127.0.0.1:0"]);
+    server.restart().expect_exit(0, server.log());
+    load.expect_nothing_lost();
+    second.wait_until_refused();
+    assert!(!path("old").exists());
+    assert_eq!(inode(), before);
+    for address in [
+        first,
+        Address::Unix(path("kept")),
+        Address::Unix(path("new")),
+    ] {
+        server.connect_to(&address);
+    }
+
+    server.set(&[&unix("kept")]);
+    server.restart().expect_exit(0, server.log());
+    assert_eq!(inode(), before);
+    server.connect_to(&Address::Unix(path("kept")));
+    server.stop_and(|_| assert!(!path("kept").exists() && !path("new").exists()));
+}
+
+#[test]
+fn h10_when_the_old_process_is_killed_during_a_restart_the_new_one_serves() {
+    let mut server = start(&["pid_file=server.pid"]);
+    let gate = server.set_gate(&["pid_file=server.pid"]);
+    server.serving().signal(Signal::USR2);
+    let (successor, held) = server.successor_at(&gate);
+    let old = server.succeeded_by(successor);
+    old.signal(Signal::KILL);
+    old.wait(server.log());
+    let mut request = Connection::open(&server.addresses()[0]);
+    request.send(get("/pid"));
+    drop(held);
+    assert_eq!(request.response().text(), server.serving().id().to_string());
+    assert_eq!(
+        pid_in(&server.path().join("server.pid")),
+        server.serving().id()
+    );
+    server.set(&["pid_file=server.pid"]);
+    server.restart().expect_exit(0, server.log());
+    server.connect();
+    server.stop();
+}
+
+#[test]
+fn h10_when_the_old_process_is_killed_at_any_moment_of_the_start_the_new_one_serves() {
+    for word in ["main", "bound", "graceful: listening on"] {
+        let mut server = start(&[]);
+        server.serving().signal(Signal::USR2);
+        server.log().wait_for_times(word, 2);
+        let old = server.serving();
+        old.signal(Signal::KILL);
+        old.wait(server.log());
+        let id = Connection::open(&server.addresses()[0]).get("/pid").text();
+        let id = id.parse().expect("it is a process id");
+        assert_ne!(id, server.serving().id());
+        server.succeeded_by(Generation::new(id));
+        server.stop();
+    }
+}
+
+#[test]
+fn h10_when_the_new_process_is_killed_during_a_restart_the_old_one_serves() {
+    let mut server = start(&[]);
+    let gate = server.set_gate(&[]);
+    server.serving().signal(Signal::USR2);
+    let (successor, _held) = server.successor_at(&gate);
+    successor.signal(Signal::KILL);
+    let said = server.failed();
+    assert!(
+        said.contains("ended (signal: 9 (SIGKILL)) before it served"),
+        "{said}"
+    );
+    server.connect();
+    assert!(server.serving().zombies().is_empty());
+    server.set(&[]);
+    server.restart().expect_exit(0, server.log());
+    server.connect();
+    server.stop();
+}
+
+#[test]
+fn h10_when_the_new_process_is_killed_while_the_old_one_drains_it_says_so() {
+    let mut server = start(&["timeout=60s"]);
+    let mut request = server.sleeping(1500);
+    let old = server.restart();
+    server.serving().signal(Signal::KILL);
+    server
+        .log()
+        .wait_for("ended (signal: 9 (SIGKILL)) while this process was draining");
+    request.response().expect_last();
+    old.expect_exit(0, server.log());
+}
+
+#[test]
+fn h11_as_pid_1_a_restart_is_refused_with_the_reason() {
+    if !process::can_unshare() {
+        eprintln!("skipped: this user may not create a PID namespace with unshare(1)");
+        return;
+    }
+    let server = Server::start(process::as_pid_1(command!("restart", "restart=USR2")));
+    let mut connection = server.wait_until_ready();
+    let first = server.wait_for_child();
+    process::signal_if_alive(first, Signal::USR2);
+    let said = server.wait_for("restart failed: ");
+    assert!(
+        said.contains("this is process 1: its end would end the container"),
+        "{said}"
+    );
+    assert_eq!(connection.get("/pid").text(), "1");
+    let response = connection.get("/restart");
+    assert_eq!(response.status, 503);
+    assert!(response.text().contains("restart the container"));
+    process::signal_if_alive(first, Signal::TERM);
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn h12_a_signal_during_a_restart_ends_both() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let server = start(&["timeout=60s"]);
+        let gate = server.set_gate(&[]);
+        let mut request = server.sleeping(700);
+        server.serving().signal(Signal::USR2);
+        let (successor, _held) = server.successor_at(&gate);
+        server.serving().signal(signal);
+        successor.wait(server.log());
+        request.response().expect_last();
+        server.serving().expect_exit(0, server.log());
+        let log = server.log();
+        assert!(!log.has("handed over") && !log.has("took over"), "{log}");
+        log.wait_for_end();
+    }
+}
+
+#[test]
+fn h12_a_signal_to_all_of_them_during_a_restart_ends_both() {
+    let server = start(&["timeout=60s"]);
+    let gate = server.set_gate(&[]);
+    let mut request = server.sleeping(700);
+    server.serving().signal(Signal::USR2);
+    let (successor, _held) = server.successor_at(&gate);
+    server.signal_all(Signal::TERM);
+    successor.wait(server.log());
+    request.response().expect_last();
+    server.serving().expect_exit(0, server.log());
+    server.log().wait_for_end();
+}
+
+#[test]
+fn h12_a_signal_to_the_successor_alone_leaves_the_old_process_serving() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let listen = format!("listen=unix:{}/socket", directory.path().display());
+    // Stopped while it is in `main`, and while it serves but has not said that it is ready.
+    for ready in ["", "ready=manual"] {
+        let settings = ["listen=127.0.0.1:0", &listen, ready];
+        let mut server = start(&settings);
+        let gate = server.set_gate(&settings);
+        server.serving().signal(Signal::USR2);
+        let (successor, _held) = server.successor_at(&gate);
+        if !ready.is_empty() {
+            server.log().wait_for_times("graceful: listening on", 4);
+        }
+        successor.signal(Signal::TERM);
+        let said = server.failed();
+        assert!(
+            said.contains("ended (exit status: 0) before it served"),
+            "{said}"
+        );
+        for address in server.addresses() {
+            server.connect_to(address);
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn h12_a_successor_that_blocks_does_not_hold_up_the_end() {
+    let server = start(&["timeout=60s"]);
+    server.set(&["start=blocking", "timeout=60s"]);
+    server.serving().signal(Signal::USR2);
+    server.log().wait_for_times("bound", 2);
+    let begin = Instant::now();
+    server.serving().signal(Signal::TERM);
+    server.serving().expect_exit(0, server.log());
+    server.log().wait_for_end();
+    assert!(begin.elapsed() < SOON, "{}", server.log());
+}
+
+#[test]
+fn h12_a_hook_that_takes_its_time_does_not_hold_up_the_end() {
+    let server = start(&["timeout=60s", "leave=pending"]);
+    server.serving().signal(Signal::USR2);
+    server.log().wait_for("restarting");
+    server.connect();
+    let begin = Instant::now();
+    server.serving().signal(Signal::TERM);
+    server.serving().expect_exit(0, server.log());
+    assert!(begin.elapsed() < SOON, "{}", server.log());
+}
+
+#[test]
+fn a_signal_to_both_generations_finishes_the_requests_of_both() {
+    let mut server = start(&["timeout=60s"]);
+    let mut first = server.sleeping(1500);
+    let old = server.restart();
+    let mut second = server.sleeping(1500);
+    server.signal_all(Signal::TERM);
+    for request in [&mut first, &mut second] {
+        request.response().expect_last();
+        request.expect_eof();
+    }
+    old.expect_exit(0, server.log());
+    server.serving().wait(server.log());
+    server.log().wait_for_times("0 cut", 2);
+}
+
+#[test]
+fn signals_to_a_predecessor_that_drains_are_harmless() {
+    let mut server = start(&["timeout=60s"]);
+    let mut request = server.sleeping(1500);
+    let old = server.restart();
+    for signal in [Signal::TERM, Signal::TERM, Signal::USR2, Signal::INT] {
+        old.signal(signal);
+    }
+    assert!(server.failed().contains("this process stops already"));
+    request.response().expect_last();
+    old.expect_exit(0, server.log());
+    server.connect();
+    server.stop();
+}
+
+#[test]
+fn a_call_of_restart_is_the_same_as_a_signal_and_gets_the_answer() {
+    let mut server = start(&[]);
+    server.deploy_script("exit 7", 0o755);
+    let response = server.connect().get("/restart");
+    assert_eq!(response.status, 503);
+    assert!(
+        response
+            .text()
+            .contains("ended (exit status: 7) before it served")
+    );
+    server.failed();
+    server.deploy();
+    let mut connection = server.connect();
+    assert_eq!(connection.get("/restart").text(), "restarted");
+    server.handed_over().expect_exit(0, server.log());
+    server.connect();
+    server.stop();
+}
+
+#[test]
+fn the_successor_inherits_what_was_left_to_it() {
+    let mut server = start(&["leave=first words"]);
+    assert_eq!(server.connect().get("/inherited").status, 404);
+    server.set(&["leave=second words"]);
+    for words in ["first words", "second words"] {
+        server.restart();
+        assert_eq!(server.ask("/inherited"), words);
+        assert_eq!(server.ask("/inherited"), words, "as often as one likes");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_successor_that_warms_up_takes_over_when_it_says_so() {
+    let mut server = start(&[]);
+    let gate = server.set_gate(&["ready=manual"]);
+    server.serving().signal(Signal::USR2);
+    let (_, held) = server.successor_at(&gate);
+    server.log().wait_for_times("graceful: listening on", 2);
+    server.connect();
+    assert!(!server.log().has("handed over"));
+    drop(held);
+    server.handed_over().expect_exit(0, server.log());
+    server.connect();
+    server.stop();
+}
+
+#[test]
+fn a_hook_that_fails_vetoes_the_restart() {
+    for (leave, reason) in [
+        ("error", "a migration is under way"),
+        ("panic", "the hook panicked"),
+        ("megabytes", "at most 16777216 are allowed"),
+        ("pending", "the hook for the hand-over took too long"),
+    ] {
+        let mut server = start(&["restart_timeout=1s", &format!("leave={leave}")]);
+        expect_failure(&mut server, reason);
+        let response = server.connect().get("/restart");
+        assert_eq!(response.status, 503);
+        assert!(response.text().contains(reason), "{response:?}");
+        server.stop();
+    }
+}
+
+/// Waits until `is_so`, which no event announces.
+#[track_caller]
+fn eventually(server: &Deployment, what: &str, is_so: impl Fn(&Deployment) -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !is_so(server) {
+        let now = Footprint::of(server);
+        assert!(
+            Instant::now() < deadline,
+            "not {what}: {now:?}\n{}",
+            server.log()
+        );
+        thread::yield_now();
+    }
+}
