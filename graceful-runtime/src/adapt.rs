@@ -39,7 +39,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::lifecycle::Lifecycle;
 use crate::phase::Phase;
 use crate::registry::Registry;
-use crate::report;
 use crate::serve::{HANDSHAKES, HEAD_LIMIT, Mood, Shared};
 
 #[cfg(feature = "tonic")]
@@ -99,7 +98,6 @@ pub fn adapt(
     listener: crate::Listener,
 ) -> (Listener, Layer, impl Future<Output = ()> + Send + 'static) {
     let lifecycle = Lifecycle::current_or_detached();
-    report::listening(&listener).emit();
     let shared = Shared::new(Arc::clone(&lifecycle), HEAD_LIMIT);
     let registration = Arc::new(lifecycle.serving.enter(shared));
     let adapter = Arc::new(Adapter::new(Arc::clone(&registration)));
@@ -203,6 +201,8 @@ impl Drain {
         let shared = Arc::clone(&self.adapter.shared);
         let lifecycle = &shared.lifecycle;
         lifecycle.set_awaited();
+        self.with_acceptor(Acceptor::report);
+        lifecycle.serves_in_main();
         if lifecycle.has_predecessor {
             lifecycle.reached(Phase::Ready).await;
             self.with_acceptor(Acceptor::open);

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::{Adapter, Io};
 use crate::registry::Member;
+use crate::report;
 use crate::serve::{
     self, ACCEPT_PAUSE, BUSY, Complaints, Connection, Peer, Shared, is_of_one_connection,
 };
@@ -188,6 +189,11 @@ impl Acceptor {
             state: Mutex::default(),
         };
         (acceptor, receiver)
+    }
+
+    /// Says where connections may come.
+    pub(super) fn report(&self) {
+        report::listening(&self.socket).emit();
     }
 
     /// Lets connections come.
