@@ -1,0 +1,327 @@
+//! Other frameworks' servers: adapted, they lose nothing; as they are, they run.
+
+use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::Duration;
+
+use graceful_tests::http2::{Frame, Http2, body_of};
+use graceful_tests::load::Style;
+use graceful_tests::{Address, Connection, LIMIT, Load, SOON, Server, Signal, command, get};
+use tungstenite::Message;
+use tungstenite::protocol::frame::coding::CloseCode;
+
+macro_rules! with_axum_and_tonic {
+    ($($name:ident)*) => {
+        mod axum {
+            $(#[test] fn $name() { super::$name("framework=axum"); })*
+        }
+
+        mod tonic {
+            $(#[test] fn $name() { super::$name("framework=tonic"); })*
+        }
+    };
+}
+
+with_axum_and_tonic! {
+    a_request_in_flight_finishes_and_is_named
+    a_server_as_it_is_finishes_what_is_in_flight
+    an_upload_under_way_is_read
+    clients_that_connect_for_each_request_lose_nothing
+    half_a_head_is_ended
+    half_a_head_may_be_completed
+    http2_clients_that_do_not_follow_are_ended
+    http2_streams_finish
+    idle_connections_are_closed
+    keep_alive_clients_lose_nothing
+    lame_duck_goes_on_accepting
+    requests_in_flight_are_counted
+    silent_connections_are_closed
+    the_accept_queue_is_served
+    the_socket_of_an_idle_connection_is_read
+    unix_sockets_are_adapted_too
+    with_a_server_of_ours_beside
+}
+
+fn the_accept_queue_is_served(framework: &str) {
+    let server = start(framework, &[]);
+    let connections = server.freeze(|| {
+        let connections: Vec<_> = (0..100).map(|_| asking(&server, &get("/"))).collect();
+        server.signal(Signal::TERM);
+        connections
+    });
+    for mut connection in connections {
+        assert_eq!(connection.response().text(), "hello");
+        connection.expect_eof();
+    }
+    server.exit_within(SOON).expect(0);
+}
+
+fn keep_alive_clients_lose_nothing(framework: &str) {
+    for _ in 0..5 {
+        lose_nothing(framework, Style::KeepAlive);
+    }
+}
+
+fn clients_that_connect_for_each_request_lose_nothing(framework: &str) {
+    for _ in 0..5 {
+        lose_nothing(framework, Style::Reconnect);
+    }
+}
+
+fn a_request_in_flight_finishes_and_is_named(framework: &str) {
+    let server = start(framework, &[]);
+    let mut connection = server.sleeping(2000);
+    server.drain();
+    connection.response().expect_last();
+    connection.expect_eof();
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has("draining 1 request;"), "{log}");
+    assert!(
+        log.has("waiting for 1 request: GET /sleep from 127.0.0.1:"),
+        "{log}"
+    );
+    assert!(log.has("1 request finished, 0 cut"), "{log}");
+}
+
+fn requests_in_flight_are_counted(framework: &str) {
+    let server = start(framework, &[]);
+    let _sleeping = server.sleeping(600_000);
+    assert_eq!(server.connect().get("/requests").text(), "2");
+}
+
+fn an_upload_under_way_is_read(framework: &str) {
+    let server = start(framework, &[]);
+    let mut upload = server.connect_accepted(1).remove(0);
+    upload.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\nhe");
+    server.drain();
+    upload.send("llo");
+    let response = upload.response();
+    response.expect_last();
+    assert_eq!(response.text(), "5");
+    upload.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+fn idle_connections_are_closed(framework: &str) {
+    let server = start(framework, &[]);
+    let mut connection = server.connect();
+    assert_eq!(connection.get("/").status, 200);
+    server.drain();
+    connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+fn the_socket_of_an_idle_connection_is_read(framework: &str) {
+    let server = start(framework, &["grace=50ms"]);
+    let mut connections = server.connect_accepted(2);
+    assert_eq!(connections[0].get("/").status, 200);
+    sleep(Duration::from_millis(100));
+    server.freeze(|| {
+        for connection in &mut connections {
+            connection.send(get("/"));
+        }
+        server.signal(Signal::TERM);
+    });
+    for mut connection in connections {
+        assert_eq!(connection.response().status, 200);
+        connection.expect_eof();
+    }
+    server.exit_within(SOON).expect(0);
+}
+
+fn silent_connections_are_closed(framework: &str) {
+    for http1 in ["http1=yes", "http1=no"] {
+        let server = start(framework, &[http1]);
+        let connections: Vec<_> = (0..10).map(|_| server.connect()).collect();
+        // Accepted after the others, so that they have been, too.
+        let mut client = Http2::over(server.connect());
+        client.get(1, "/");
+        client.wait_for(|frame| matches!(frame, Frame::Data { .. }));
+        drop(client);
+        server.drain();
+        for mut connection in connections {
+            // tonic without HTTP/1 says something first.
+            connection.rest().expect("an orderly close");
+        }
+        server.exit_within(SOON).expect(0);
+    }
+}
+
+const HALF_HEADS: [&str; 4] = ["G", "P", "PRI * HT", "GET / HTTP/1.1\r\nhost: te"];
+
+fn half_a_head_is_ended(framework: &str) {
+    for first in HALF_HEADS {
+        for is_used in [false, true] {
+            let server = start(framework, &[]);
+            let mut connection = begin(&server, first, is_used);
+            server.drain();
+            connection.rest().expect("an orderly close");
+            server.exit_within(SOON).expect(0);
+        }
+    }
+}
+
+fn half_a_head_may_be_completed(framework: &str) {
+    for first in ["G", "GET / HTTP/1.1\r\nhost: te"] {
+        for is_used in [false, true] {
+            let server = start(framework, &["grace=30s"]);
+            let mut connection = begin(&server, first, is_used);
+            server.drain();
+            connection.send(&get("/")[first.len()..]);
+            connection.response().expect_last();
+            connection.expect_eof();
+            server.exit_within(SOON).expect(0);
+        }
+    }
+}
+
+fn lame_duck_goes_on_accepting(framework: &str) {
+    let server = start(framework, &["lame_duck=2s"]);
+    assert_eq!(server.connect().get("/").status, 200);
+    server.signal(Signal::TERM);
+    server.wait_for("draining");
+    while !server.connect().get("/").says_close() {}
+    server.exit_within(SOON).expect(0);
+}
+
+fn http2_streams_finish(framework: &str) {
+    let server = start(framework, &[]);
+    let mut client = Http2::over(server.connect());
+    client.get(1, "/sleep?ms=700");
+    server.wait_for("handling /sleep");
+    server.drain();
+    let frames = client.rest();
+    assert_eq!(body_of(1, &frames), "slept");
+    assert!(has_goaway(&frames), "{frames:?}");
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has("1 request finished, 0 cut"), "{log}");
+}
+
+fn http2_clients_that_do_not_follow_are_ended(framework: &str) {
+    let server = start(framework, &[]);
+    let mut client = Http2::over(server.connect());
+    client.get(1, "/");
+    client.wait_for(|frame| matches!(frame, Frame::Data { end: true, .. }));
+    server.drain();
+    // Reads everything and answers no PING.
+    let frames: Vec<_> = client.by_ref().collect();
+    assert!(has_goaway(&frames), "{frames:?}");
+    server.exit_within(SOON).expect(0);
+}
+
+fn unix_sockets_are_adapted_too(framework: &str) {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let path = directory.path().join("socket");
+    let server = start(framework, &[&format!("listen=unix:{}", path.display())]);
+    let mut kept = server.connect();
+    assert_eq!(kept.get("/").status, 200);
+    let connections = server.freeze(|| {
+        let connections: Vec<_> = (0..20).map(|_| asking(&server, &get("/"))).collect();
+        server.signal(Signal::TERM);
+        connections
+    });
+    for mut connection in connections {
+        assert_eq!(connection.response().text(), "hello");
+        connection.expect_eof();
+    }
+    kept.expect_eof();
+    server.exit_within(SOON).expect(0);
+    assert!(!path.exists(), "the path is removed at the end");
+}
+
+#[test]
+fn axums_websockets_are_waited_for() {
+    let server = start("framework=axum", &[]);
+    let Address::Tcp(address) = server.address() else {
+        panic!("WebSockets are tested over TCP")
+    };
+    let stream = TcpStream::connect(address).expect("the server listens");
+    let limited = stream.set_read_timeout(Some(LIMIT));
+    limited.expect("a socket has this option");
+    let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws"), stream)
+        .unwrap_or_else(|error| panic!("no WebSocket: {error}"));
+    server.wait_for("socket open");
+    server.drain();
+    let message = socket.read().expect("the server says goodbye");
+    assert!(
+        matches!(&message, Message::Close(Some(goodbye)) if goodbye.code == CloseCode::Away),
+        "{message:?}"
+    );
+    // Longer than anything else of the adapter.
+    sleep(Duration::from_millis(1500));
+    assert!(server.is_running(), "{}", server.log());
+    // Sends the answer, and then finds the connection closed.
+    assert!(socket.read().is_err());
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has("socket task ends"), "{log}");
+}
+
+fn with_a_server_of_ours_beside(framework: &str) {
+    let server = start(framework, &["beside=graceful"]);
+    let mut connections: Vec<_> = server
+        .addresses()
+        .iter()
+        .map(|address| {
+            let mut connection = Connection::open(address);
+            connection.send(get("/sleep?ms=700"));
+            connection
+        })
+        .collect();
+    server.wait_for_times("handling /sleep", 2);
+    server.drain();
+    for connection in &mut connections {
+        connection.response().expect_last();
+        connection.expect_eof();
+    }
+    server.exit_within(SOON).expect(0);
+}
+
+fn a_server_as_it_is_finishes_what_is_in_flight(framework: &str) {
+    let server = start(framework, &["as=is"]);
+    let mut connection = server.sleeping(700);
+    server.drain();
+    connection.response().expect_last();
+    connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+/// Starts a server that would need a minute if anything had to wait for the deadline.
+fn start(framework: &str, settings: &[&str]) -> Server {
+    let mut command = command!("framework", "timeout=60s", framework);
+    command.args(settings);
+    Server::start(command)
+}
+
+/// Opens a connection and sends `request` on it.
+fn asking(server: &Server, request: &str) -> Connection {
+    let mut connection = server.connect();
+    connection.send(request);
+    connection
+}
+
+/// Sends a part of a request, as the first or as the second on its connection.
+fn begin(server: &Server, first: &str, is_used: bool) -> Connection {
+    let mut connection = server.connect_accepted(1).remove(0);
+    if is_used {
+        assert_eq!(connection.get("/").status, 200);
+    }
+    connection.send(first);
+    connection
+}
+
+/// Stops a server under load.
+fn lose_nothing(framework: &str, style: Style) {
+    // So that it does not matter how long the machine keeps a client from running.
+    let server = start(framework, &["grace=20s"]);
+    let load = Load::start(server.address(), 32, style);
+    load.wait_until_served(2000);
+    server.signal(Signal::TERM);
+    load.expect_nothing_lost();
+    server.exit_within(SOON).expect(0);
+}
+
+fn has_goaway(frames: &[Frame]) -> bool {
+    frames
+        .iter()
+        .any(|frame| matches!(frame, Frame::GoAway { error: 0, .. }))
+}

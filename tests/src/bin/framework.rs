@@ -1,0 +1,135 @@
+//! Servers of other frameworks: `framework=axum` or `tonic`, adapted or, with `as=is`, as they are.
+//!
+//! With `beside=graceful` there is a server of ours, too.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::Uri;
+use axum::routing::{any, get, post};
+use graceful_tests::echo::Echo;
+use graceful_tests::servers::{Running, bind};
+use graceful_tests::settings::Settings;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+fn main() -> ExitCode {
+    let settings = Settings::from_args();
+    settings.config().run(start(settings))
+}
+
+async fn start(settings: Settings) -> io::Result<Vec<Running>> {
+    println!("main");
+    let is_tonic = settings.text("framework") == Some("tonic");
+    let mut servers = vec![match settings.text("as") {
+        Some("is") if is_tonic => tonic_as_it_is(listen().await?),
+        Some("is") => axum_as_it_is(listen().await?),
+        _ if is_tonic => tonic(&settings).await?,
+        _ => axum(&settings).await?,
+    }];
+    if settings.text("beside") == Some("graceful") {
+        let server = graceful::serve(bind("127.0.0.1:0").await?, Echo);
+        servers.push(Box::pin(server.into_future()));
+    }
+    println!("bound");
+    Ok(servers)
+}
+
+async fn axum(settings: &Settings) -> io::Result<Running> {
+    let listener = bind(settings.text("listen").unwrap_or("127.0.0.1:0")).await?;
+    let (listener, layer, shutdown) = graceful::adapt(listener);
+    let server = axum::serve(listener, app().layer(layer)).with_graceful_shutdown(shutdown);
+    Ok(Box::pin(server.into_future()))
+}
+
+async fn tonic(settings: &Settings) -> io::Result<Running> {
+    let listener = bind(settings.text("listen").unwrap_or("127.0.0.1:0")).await?;
+    let (listener, layer, shutdown) = graceful::adapt(listener);
+    let server = Server::builder()
+        // So that the clients of all the tests can be the same.
+        .accept_http1(settings.text("http1") != Some("no"))
+        .layer(layer)
+        .serve_with_incoming_shutdown(Routes::from(app()), listener, shutdown);
+    Ok(boxed(server))
+}
+
+fn axum_as_it_is(listener: TcpListener) -> Running {
+    let server = axum::serve(listener, app()).with_graceful_shutdown(graceful::shutdown());
+    Box::pin(server.into_future())
+}
+
+fn tonic_as_it_is(listener: TcpListener) -> Running {
+    let server = Server::builder()
+        .accept_http1(true)
+        .serve_with_incoming_shutdown(
+            Routes::from(app()),
+            TcpIncoming::from(listener),
+            graceful::shutdown(),
+        );
+    boxed(server)
+}
+
+fn boxed(
+    server: impl Future<Output = Result<(), tonic::transport::Error>> + Send + 'static,
+) -> Running {
+    Box::pin(async { server.await.map_err(io::Error::other) })
+}
+
+/// Listens without our help, and says so in our words, for which the tests wait.
+async fn listen() -> io::Result<TcpListener> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    println!("addr {address}");
+    println!("as if it were graceful: listening on {address}");
+    Ok(listener)
+}
+
+fn app() -> Router {
+    Router::new()
+        .route("/", get(|| async { "hello" }))
+        .route("/sleep", get(sleep))
+        .route("/upload", post(upload))
+        .route("/requests", get(requests))
+        .route(
+            "/ws",
+            any(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(polite)),
+        )
+}
+
+/// Sleeps for as many milliseconds as the query says, `ms=`.
+async fn sleep(uri: Uri) -> &'static str {
+    println!("handling /sleep");
+    let ms = uri.query().and_then(|query| query.strip_prefix("ms="));
+    let ms = ms.and_then(|ms| ms.parse().ok()).unwrap_or_default();
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    "slept"
+}
+
+async fn upload(body: Bytes) -> String {
+    body.len().to_string()
+}
+
+/// Answers how many requests are in flight, this one included.
+async fn requests() -> String {
+    graceful::status().requests.to_string()
+}
+
+/// Says goodbye when the drain begins, then waits for the client to do the same.
+async fn polite(mut socket: WebSocket) {
+    println!("socket open");
+    graceful::shutdown().await;
+    let goodbye = CloseFrame {
+        code: close_code::AWAY,
+        reason: "shutting down".into(),
+    };
+    // Fails where the client went away, and the loop ends at once.
+    let _ = socket.send(Message::Close(Some(goodbye))).await;
+    while socket.recv().await.is_some() {}
+    println!("socket task ends");
+}
