@@ -91,6 +91,8 @@ pub(crate) struct Connection {
     /// How many bytes have come beyond the HTTP/1 request that is served: pipelined requests. Negative
     /// while its body is still to come.
     ahead: AtomicI64,
+    /// How many bytes the kernel held at the last look, while a handler took its time.
+    unread: AtomicI64,
     /// The body that is read does not say how long it is.
     is_unbounded: AtomicBool,
     /// What is read now may belong to a head: not to a body, nor to HTTP/2.
@@ -151,6 +153,7 @@ impl Connection {
             accepted,
             in_flight: AtomicU32::new(0),
             ahead: AtomicI64::new(0),
+            unread: AtomicI64::new(0),
             is_unbounded: AtomicBool::new(false),
             is_between_messages: AtomicBool::new(true),
             has_read: AtomicBool::new(false),
@@ -209,6 +212,7 @@ impl Connection {
         if self.is_between_messages.load(Ordering::Relaxed) {
             self.has_read.store(!bytes.is_empty(), Ordering::Relaxed);
         }
+        self.unread.store(0, Ordering::Relaxed);
         let ahead = self.ahead.load(Ordering::Relaxed);
         // What is less than a request when the last one has been answered is an error of the estimate.
         let is_rest = self.in_flight() == 0 && ahead < SHORTEST_REQUEST;
@@ -216,6 +220,11 @@ impl Connection {
         // No buffer holds so much that it would not fit.
         self.ahead
             .store(before + bytes.len() as i64, Ordering::Relaxed);
+    }
+
+    /// Notes how many bytes have come that hyper has not asked for yet.
+    pub(super) fn note_unread(&self, count: usize) {
+        self.unread.store(count as i64, Ordering::Relaxed);
     }
 
     /// Notes whether the socket took what hyper wrote.
@@ -299,8 +308,8 @@ impl Connection {
     /// Not known behind a body that does not say how long it is; there, what follows may go unanswered
     /// after an announced close, as RFC 9112 section 9.3.2 allows.
     fn has_pipelined(&self) -> bool {
-        !self.is_unbounded.load(Ordering::Relaxed)
-            && self.ahead.load(Ordering::Relaxed) >= SHORTEST_REQUEST
+        let ahead = self.ahead.load(Ordering::Relaxed) + self.unread.load(Ordering::Relaxed);
+        !self.is_unbounded.load(Ordering::Relaxed) && ahead >= SHORTEST_REQUEST
     }
 
     // For the task of the connection.
@@ -356,6 +365,11 @@ impl Connection {
     /// Tells whether a response is owed or not completely handed to the kernel.
     pub(crate) fn is_busy(&self) -> bool {
         self.in_flight() > 0 || self.is_write_blocked()
+    }
+
+    /// Tells whether an HTTP/1 request is in flight.
+    pub(super) fn awaits_response(&self) -> bool {
+        self.in_flight() > 0 && !self.is_upgraded() && !self.is_http2.load(Ordering::Relaxed)
     }
 
     fn in_flight(&self) -> usize {

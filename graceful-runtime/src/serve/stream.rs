@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::connection::Connection;
+use crate::sys;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -66,6 +67,19 @@ impl Stream {
             #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.get_ref().0.tcp(),
             _ => None,
+        }
+    }
+
+    /// Looks for what the peer has sent, without reading it: 0 bytes where it has closed its side. The
+    /// task is woken when there is something.
+    fn poll_unread(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self::Tcp(stream) = self else {
+            return Poll::Pending;
+        };
+        let mut byte = [0];
+        match ready!(stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)))? {
+            0 => Poll::Ready(Ok(0)),
+            _ => Poll::Ready(sys::unread(stream.as_fd())),
         }
     }
 
@@ -179,6 +193,11 @@ impl Io {
         self.stream.take()
     }
 
+    /// Tells whether [`poll_flush`](AsyncWrite::poll_flush) fails when the client has gone.
+    pub(super) fn notices_the_end(&self) -> bool {
+        matches!(self.stream, Some(Stream::Tcp(_)))
+    }
+
     fn stream(&mut self) -> Pin<&mut Stream> {
         Pin::new(
             self.stream
@@ -233,6 +252,16 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes at the end of each of its polls: a request that is still in flight is being slow.
+        if self.connection.awaits_response() {
+            match self.stream().poll_unread(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                Poll::Ready(Ok(count)) => self.connection.note_unread(count),
+                Poll::Pending => {}
+            }
+        }
         self.stream().poll_flush(cx)
     }
 
