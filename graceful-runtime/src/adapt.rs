@@ -75,15 +75,23 @@ use self::listener::{Acceptor, Queue};
 ///
 #[cfg_attr(feature = "tonic", doc = "```no_run")]
 #[cfg_attr(not(feature = "tonic"), doc = "```ignore")]
-/// use tonic::service::Routes;
 /// use tonic::transport::Server;
+/// # use std::convert::Infallible;
+/// # use hyper::{Request, Response};
+/// # use tonic::body::Body;
+/// # use tower_service::Service;
 ///
-/// # async fn example(routes: Routes) -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn example<S>(service: S) -> Result<(), Box<dyn std::error::Error>>
+/// # where
+/// #     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+/// #     S: Clone + Send + 'static,
+/// #     S::Future: Send,
+/// # {
 /// let listener = graceful::bind("127.0.0.1:50051").await?;
 /// let (listener, layer, shutdown) = graceful::adapt(listener);
 /// Server::builder()
 ///     .layer(layer)
-///     .serve_with_incoming_shutdown(routes, listener, shutdown)
+///     .serve_with_incoming_shutdown(service, listener, shutdown)
 ///     .await?;
 /// # Ok(()) }
 /// ```

@@ -328,3 +328,29 @@ mod connect_info {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Protocol::{self, Http1, Http2, Tls, Unknown};
+    use crate::serve::HTTP2_PREFACE;
+
+    #[test]
+    fn the_first_bytes_tell_the_protocol() {
+        for (bytes, expected) in [
+            ("", Unknown(0)),
+            ("P", Unknown(1)),
+            ("PO", Http1),
+            ("GET / HTTP/1.1", Http1),
+            ("\r\n", Http1),
+            ("PRI * HTTP/2.0\r\n\r\n", Unknown(18)),
+            ("\u{16}\u{3}\u{1}", Tls),
+        ] {
+            assert_eq!(Unknown(0).after(bytes.as_bytes()), expected, "{bytes:?}");
+        }
+        for cut in 0..=HTTP2_PREFACE.len() {
+            let (first, second) = HTTP2_PREFACE.split_at(cut);
+            let protocol: Protocol = Unknown(0).after(first).after(second).after(b"frames");
+            assert_eq!(protocol, Http2, "cut at {cut}");
+        }
+    }
+}

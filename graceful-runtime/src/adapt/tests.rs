@@ -1,1 +1,424 @@
+//! A framework in a few lines, which does what axum and tonic do, under a paused clock.
 
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy, duplex, sink};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tower_layer::Layer as _;
+
+use super::listener::Queue;
+use super::{Adapter, Drain, Io, Layer, Layered};
+use crate::config::Config;
+use crate::lifecycle::Lifecycle;
+use crate::phase::Event;
+use crate::registry::Member;
+use crate::serve::{Connection, HEAD_LIMIT, Peer, Shared, Stream};
+use crate::succession::Heritage;
+
+const GRACE: Duration = Duration::from_millis(200);
+const GET: &str = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
+const SLOW: &str = "GET /slow HTTP/1.1\r\nhost: test\r\n\r\n";
+/// The preface with empty settings.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// An adapted server without a listener.
+struct Adapted {
+    lifecycle: Arc<Lifecycle>,
+    adapter: Arc<Adapter>,
+    registration: Arc<Member<Shared>>,
+    /// Whether the framework was told.
+    told: watch::Receiver<bool>,
+}
+
+impl Adapted {
+    fn new() -> Self {
+        let (lifecycle, _) =
+            Lifecycle::new(&Config::new().keep_alive_grace(GRACE), Heritage::default());
+        lifecycle.step(Event::Ready);
+        let shared = Shared::new(Arc::clone(&lifecycle), HEAD_LIMIT);
+        let registration = Arc::new(lifecycle.serving.enter(shared));
+        let adapter = Arc::new(Adapter::new(Arc::clone(&registration)));
+        let drain = Drain {
+            adapter: Arc::clone(&adapter),
+            acceptor: Weak::new(),
+            queue: watch::channel(Queue::Open).1,
+        };
+        let (tell, told) = watch::channel(false);
+        tokio::spawn(async move {
+            drain.run().await;
+            tell.send_replace(true);
+            tell.closed().await;
+        });
+        Self {
+            lifecycle,
+            adapter,
+            registration,
+            told,
+        }
+    }
+
+    fn connect(&self, does: Does) -> Client {
+        let (client, server) = duplex(64 << 10);
+        let shared = Arc::clone(&self.adapter.shared);
+        let connection = shared
+            .connections
+            .enter(Connection::new(Arc::clone(&shared), Peer::Unix));
+        let io = Io::new(
+            Stream::Duplex(server),
+            connection,
+            Arc::clone(&self.adapter),
+            Arc::clone(&self.registration),
+        );
+        let service = Layer::new(Arc::clone(&self.adapter)).layer(Answer(does));
+        tokio::spawn(framework(io, service, does, self.told.clone()));
+        Client(client)
+    }
+
+    /// A connection that has served one request and was idle for `idle` since.
+    async fn idle_for(&self, idle: Duration) -> Client {
+        let mut client = self.connect(Does::Http1);
+        client.send(GET).await;
+        assert!(!client.response().await.contains("close"));
+        sleep(idle).await;
+        client
+    }
+
+    fn drain(&self) {
+        self.lifecycle.step(Event::Trigger);
+        self.lifecycle.step(Event::LameDuckOver);
+    }
+
+    fn requests(&self) -> Vec<String> {
+        let connections = self.lifecycle.connections();
+        let requests = |connection: &Arc<Connection>| {
+            let peer = connection.peer();
+            let requests = connection.requests().into_iter();
+            requests
+                .map(|request| format!("{request} from {peer}"))
+                .collect::<Vec<_>>()
+        };
+        connections.iter().flat_map(requests).collect()
+    }
+}
+
+/// What is special about the framework.
+#[derive(Clone, Copy, PartialEq)]
+enum Does {
+    Http1,
+    Http2,
+    /// Calls the service in a task of its own.
+    CallElsewhere,
+    /// Reads to the end, as if it shook hands for TLS.
+    Read,
+}
+
+async fn framework(
+    mut io: Io,
+    service: Layered<Answer>,
+    does: Does,
+    mut told: watch::Receiver<bool>,
+) {
+    if does == Does::Read {
+        drop(copy(&mut io, &mut sink()).await);
+        return;
+    }
+    let io = TokioIo::new(io);
+    let mut told = pin!(async move { told.wait_for(|told| *told).await.is_ok() });
+    macro_rules! drive {
+        ($hyper:expr) => {{
+            let mut hyper = pin!($hyper);
+            let mut is_told = false;
+            poll_fn(|cx| {
+                if !is_told && told.as_mut().poll(cx).is_ready() {
+                    is_told = true;
+                    hyper.as_mut().graceful_shutdown();
+                }
+                hyper.as_mut().poll(cx)
+            })
+            .await
+        }};
+    }
+    // How it went shows in what the client sees.
+    let _ = match does {
+        Does::Http1 => {
+            let service = TowerToHyperService::new(service);
+            drive!(http1::Builder::new().serve_connection(io, service))
+        }
+        Does::Http2 => {
+            let service = TowerToHyperService::new(service);
+            drive!(http2::Builder::new(TokioExecutor::new()).serve_connection(io, service))
+        }
+        Does::CallElsewhere => {
+            let service = TowerToHyperService::new(Elsewhere(service));
+            drive!(http1::Builder::new().serve_connection(io, service))
+        }
+        Does::Read => unreachable!("it has read"),
+    };
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
+
+#[derive(Clone)]
+struct Answer(Does);
+
+impl tower_service::Service<Request<Incoming>> for Answer {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Answering {
+        Box::pin(async move {
+            if request.uri().path() == "/slow" {
+                sleep(Duration::from_secs(5)).await;
+            }
+            Ok(Response::new(Full::new("ok".into())))
+        })
+    }
+}
+
+#[derive(Clone)]
+struct Elsewhere(Layered<Answer>);
+
+impl tower_service::Service<Request<Incoming>> for Elsewhere {
+    type Response = Response<super::Body<Full<Bytes>>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let mut service = self.0.clone();
+        let answering = tokio::spawn(async move { service.call(request).await });
+        Box::pin(async { answering.await.expect("no panic") })
+    }
+}
+
+struct Client(DuplexStream);
+
+impl Client {
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// Reads one response; empty where the stream ends instead.
+    async fn response(&mut self) -> String {
+        let mut read = Vec::new();
+        while !read.ends_with(b"\r\n\r\nok") && self.0.read_buf(&mut read).await.unwrap() > 0 {}
+        String::from_utf8(read).unwrap()
+    }
+
+    /// Reads to the end; returns what came and how long that took.
+    async fn rest(&mut self) -> (String, Duration) {
+        let begin = Instant::now();
+        let mut read = Vec::new();
+        self.0.read_to_end(&mut read).await.unwrap();
+        (String::from_utf8_lossy(&read).into_owned(), begin.elapsed())
+    }
+}
+
+fn is_last(response: &str) -> bool {
+    response.contains("200 OK") && response.contains("connection: close")
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_nothing_connected_the_framework_is_told_at_once() {
+    let mut adapted = Adapted::new();
+    let begin = Instant::now();
+    adapted.drain();
+    adapted.told.wait_for(|told| *told).await.unwrap();
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_cost_the_rest_of_their_grace() {
+    for (idle, expected) in [(GRACE / 4, GRACE * 3 / 4), (GRACE * 2, Duration::ZERO)] {
+        let mut adapted = Adapted::new();
+        let mut client = adapted.idle_for(idle).await;
+        let begin = Instant::now();
+        adapted.drain();
+        assert_eq!(client.rest().await, (String::new(), expected));
+        adapted.told.wait_for(|told| *told).await.unwrap();
+        assert_eq!(begin.elapsed(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_counts_from_its_accept() {
+    for does in [Does::Http1, Does::Http2] {
+        let adapted = Adapted::new();
+        let mut client = adapted.connect(does);
+        sleep(GRACE / 4).await;
+        adapted.drain();
+        assert_eq!(client.rest().await.1, GRACE * 3 / 4);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_within_the_grace_answers_one_more_request() {
+    let adapted = Adapted::new();
+    let mut client = adapted.idle_for(GRACE / 4).await;
+    adapted.drain();
+    sleep(GRACE / 2).await;
+    client.send(GET).await;
+    let (rest, took) = client.rest().await;
+    assert!(is_last(&rest), "{rest}");
+    assert_eq!(took, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_may_be_completed_in_its_time() {
+    for cut in 1..GET.len() {
+        let adapted = Adapted::new();
+        let mut client = adapted.idle_for(GRACE * 2).await;
+        client.send(&GET[..cut]).await;
+        sleep(Duration::from_millis(1)).await;
+        adapted.drain();
+        sleep(HEAD_LIMIT / 2).await;
+        client.send(&GET[cut..]).await;
+        let (rest, _) = client.rest().await;
+        assert!(is_last(&rest), "cut at {cut}: {rest}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_that_ends_never_is_bounded() {
+    for (does, begin) in [
+        (Does::Http1, "G"),
+        (Does::Http1, "GET / HTTP/1.1\r\nhost:"),
+        (Does::Http2, "PRI * HTTP/2"),
+    ] {
+        let adapted = Adapted::new();
+        let mut client = adapted.connect(does);
+        client.send(begin).await;
+        sleep(Duration::from_millis(1)).await;
+        adapted.drain();
+        assert_eq!(client.rest().await.1, HEAD_LIMIT, "{begin:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_in_flight_gets_its_response_with_close() {
+    let adapted = Adapted::new();
+    let mut client = adapted.connect(Does::Http1);
+    client.send(SLOW).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(adapted.requests(), ["GET /slow from a UNIX socket"]);
+    adapted.drain();
+    let (rest, took) = client.rest().await;
+    assert!(is_last(&rest), "{rest}");
+    assert_eq!(took, Duration::from_secs(4));
+    assert_eq!(adapted.requests(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stray_request_is_counted_and_nobody_is_cut_meanwhile() {
+    let adapted = Adapted::new();
+    let mut client = adapted.connect(Does::CallElsewhere);
+    client.send(SLOW).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(adapted.requests(), ["GET /slow from a client"]);
+    adapted.drain();
+    let (rest, took) = client.rest().await;
+    assert!(is_last(&rest), "{rest}");
+    assert_eq!(took, Duration::from_secs(4));
+    assert_eq!(adapted.requests(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_without_an_answer_to_the_ping_is_bounded() {
+    let mut adapted = Adapted::new();
+    let mut client = adapted.connect(Does::Http2);
+    client.send(HTTP2).await;
+    sleep(GRACE * 2).await;
+    let begin = Instant::now();
+    adapted.drain();
+    adapted.told.wait_for(|told| *told).await.unwrap();
+    assert_eq!(
+        begin.elapsed(),
+        Duration::ZERO,
+        "HTTP/2 can be told at once"
+    );
+    assert_eq!(client.rest().await.1, HEAD_LIMIT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tls_is_left_to_the_framework() {
+    let mut adapted = Adapted::new();
+    let mut client = adapted.connect(Does::Read);
+    client.send([22]).await;
+    sleep(GRACE / 4).await;
+    let begin = Instant::now();
+    adapted.drain();
+    adapted.told.wait_for(|told| *told).await.unwrap();
+    assert_eq!(begin.elapsed(), GRACE * 3 / 4);
+    assert_eq!(client.rest().await.1, HEAD_LIMIT);
+}
+
+/// The race that loses requests elsewhere; see the test of the same name in `serve`.
+#[tokio::test(start_paused = true)]
+async fn what_could_be_written_is_answered() {
+    let grace = 200;
+    let around = |point: u64| [point.saturating_sub(1), point, point + 1];
+    let moments = || {
+        [0, grace / 2, grace, grace * 2]
+            .into_iter()
+            .flat_map(around)
+    };
+    for is_used in [false, true] {
+        for drain_at in moments() {
+            for request_at in moments() {
+                for cut in [None, Some(1), Some(GET.len() / 2), Some(GET.len() - 1)] {
+                    race(is_used, drain_at, request_at, cut).await;
+                }
+            }
+        }
+    }
+}
+
+async fn race(is_used: bool, drain_at: u64, request_at: u64, cut: Option<usize>) {
+    let adapted = Arc::new(Adapted::new());
+    let mut client = match is_used {
+        true => adapted.idle_for(Duration::ZERO).await,
+        false => adapted.connect(Does::Http1),
+    };
+    let draining = Arc::clone(&adapted);
+    tokio::spawn(async move {
+        sleep(Duration::from_millis(drain_at)).await;
+        draining.drain();
+    });
+    sleep(Duration::from_millis(request_at)).await;
+    let (first, second) = GET.split_at(cut.unwrap_or(0));
+    let mut written = client.0.write_all(first.as_bytes()).await;
+    if written.is_ok() && cut.is_some() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    if written.is_ok() {
+        written = client.0.write_all(second.as_bytes()).await;
+    }
+    // A write that fails is a client that knows, and sends the request elsewhere.
+    if written.is_ok() {
+        let response = client.response().await;
+        assert!(
+            response.contains("200 OK"),
+            "used: {is_used}, drain at {drain_at}, request at {request_at}, cut {cut:?}: {response:?}"
+        );
+    }
+}
