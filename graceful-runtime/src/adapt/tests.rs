@@ -81,7 +81,7 @@ impl Adapted {
             Arc::clone(&self.adapter),
             Arc::clone(&self.registration),
         );
-        let service = Layer::new(Arc::clone(&self.adapter)).layer(Answer(does));
+        let service = Layer::new(Arc::clone(&self.adapter)).layer(Answer);
         tokio::spawn(framework(io, service, does, self.told.clone()));
         Client(client)
     }
@@ -171,7 +171,7 @@ async fn framework(
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
 
 #[derive(Clone)]
-struct Answer(Does);
+struct Answer;
 
 impl tower_service::Service<Request<Incoming>> for Answer {
     type Response = Response<Full<Bytes>>;
