@@ -216,21 +216,26 @@ fn c7_pipelined_requests_with_bodies_are_answered(listen: &Listen) {
 }
 
 fn c7_a_pipelined_request_that_comes_in_pieces_is_answered(listen: &Listen) {
-    let server = listen.start(&[]);
-    let mut connection = server.connect();
-    connection.send(get("/sleep?ms=1000"));
-    server.wait_for("handling /sleep");
     let next = get("/");
-    let (most, end) = next.split_at(next.len() - 2);
-    connection.send(most);
-    sleep(Duration::from_millis(100));
-    connection.send(end);
-    sleep(Duration::from_millis(100));
-    server.drain();
-    assert_eq!(connection.response().status, 200);
-    connection.response().expect_last();
-    connection.expect_eof();
-    listen.expect_clean_end(server);
+    for first in [1, 10, next.len() - 2] {
+        let server = listen.start(&[]);
+        let mut connection = server.connect();
+        connection.send(get("/sleep?ms=1000"));
+        server.wait_for("handling /sleep");
+        for piece in [&next[..first], &next[first..]] {
+            connection.send(piece);
+            sleep(Duration::from_millis(100));
+        }
+        server.drain();
+        assert_eq!(connection.response().status, 200);
+        assert_eq!(
+            connection.response().status,
+            200,
+            "after a first piece of {first}"
+        );
+        connection.expect_eof();
+        listen.expect_clean_end(server);
+    }
 }
 
 fn c8_a_connect_after_the_seal_is_refused(listen: &Listen) {
