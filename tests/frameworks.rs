@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use graceful_tests::http2::{Frame, Http2, body_of};
 use graceful_tests::load::Style;
-use graceful_tests::{Address, Connection, LIMIT, Load, SOON, Server, Signal, command, get};
+use graceful_tests::{
+    Address, Connection, Deployment, LIMIT, Load, SOON, Server, Signal, command, get,
+};
 use tungstenite::Message;
 use tungstenite::protocol::frame::coding::CloseCode;
 
@@ -34,7 +36,9 @@ with_axum_and_tonic! {
     idle_connections_are_closed
     keep_alive_clients_lose_nothing
     lame_duck_goes_on_accepting
+    pipelined_requests_are_answered
     requests_in_flight_are_counted
+    restarts_under_load_lose_nothing
     silent_connections_are_closed
     the_accept_queue_is_served
     the_socket_of_an_idle_connection_is_read
@@ -87,6 +91,44 @@ fn requests_in_flight_are_counted(framework: &str) {
     let server = start(framework, &[]);
     let _sleeping = server.sleeping(600_000);
     assert_eq!(server.connect().get("/requests").text(), "2");
+}
+
+fn pipelined_requests_are_answered(framework: &str) {
+    let server = start(framework, &["grace=30s"]);
+    let mut connection = server.connect();
+    connection.send(get("/sleep?ms=300").repeat(3));
+    server.wait_for("handling /sleep");
+    server.drain();
+    for _ in 0..2 {
+        let response = connection.response();
+        assert!(
+            response.status == 200 && !response.says_close(),
+            "{response:?}"
+        );
+    }
+    connection.response().expect_last();
+    connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+fn restarts_under_load_lose_nothing(framework: &str) {
+    let program = env!("CARGO_BIN_EXE_framework");
+    let mut server = Deployment::start(program, &["timeout=60s", "grace=20s", framework]);
+    let loads = [Style::KeepAlive, Style::Reconnect]
+        .map(|style| Load::start(&server.addresses()[0], 8, style));
+    let serve_some = || {
+        for load in &loads {
+            load.wait_until_served(load.served() + 256);
+        }
+    };
+    for _ in 0..5 {
+        serve_some();
+        server.restart().expect_exit(0, server.log());
+    }
+    serve_some();
+    loads.iter().for_each(Load::expect_nobody_refused);
+    server.stop();
+    loads.into_iter().for_each(Load::expect_nothing_lost);
 }
 
 fn an_upload_under_way_is_read(framework: &str) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri};
 use axum::routing::{any, get, post};
 use graceful_tests::echo::Echo;
 use graceful_tests::servers::{Running, bind};
@@ -95,7 +95,9 @@ fn app() -> Router {
         .route("/", get(|| async { "hello" }))
         .route("/sleep", get(sleep))
         .route("/upload", post(upload))
+        .route("/pid", get(|| async { std::process::id().to_string() }))
         .route("/requests", get(requests))
+        .route("/status", get(readiness))
         .route(
             "/ws",
             any(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(polite)),
@@ -118,6 +120,13 @@ async fn upload(body: Bytes) -> String {
 /// Answers how many requests are in flight, this one included.
 async fn requests() -> String {
     graceful::status().requests.to_string()
+}
+
+async fn readiness() -> StatusCode {
+    match graceful::status().is_ready() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }
 
 /// Says goodbye when the drain begins, then waits for the client to do the same.
