@@ -203,12 +203,12 @@ impl Deployment {
         response.text()
     }
 
-    /// Opens a connection with a request in flight that takes `ms` milliseconds.
+    /// Opens a connection with a request in flight that ends `ms` milliseconds after the drain began.
     #[track_caller]
     pub fn sleeping(&self, ms: u32) -> Connection {
         let begun = self.log.lines_with("handling /sleep").len();
         let mut connection = self.connect();
-        connection.send(get(&format!("/sleep?ms={ms}")));
+        connection.send(get(&format!("/sleep?ms={ms}&from=drain")));
         self.log.wait_for_times("handling /sleep", begun + 1);
         connection
     }

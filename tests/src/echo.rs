@@ -59,7 +59,7 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
     let query = Query(request.uri().query().unwrap_or("").to_owned());
     match path {
         "/pid" => text(std::process::id().to_string()),
-        "/sleep" => slept(query.milliseconds("ms")).await,
+        "/sleep" => slept(query.milliseconds("ms"), query.text("from") == Some("drain")).await,
         "/stream" => stream(query.number("n"), query.milliseconds("ms")),
         "/events" => events(),
         "/upload" => upload(request, query.text("wait") == Some("drain")).await,
@@ -81,10 +81,14 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
     }
 }
 
-/// Sleeps, and says how many others sleep at the same time.
-async fn slept(time: Duration) -> Response<Body> {
+/// Sleeps, if asked for only from the begin of the drain on, and says how many others sleep at the
+/// same time.
+async fn slept(time: Duration, from_drain: bool) -> Response<Body> {
     static SLEEPING: AtomicUsize = AtomicUsize::new(0);
     let sleeping = SLEEPING.fetch_add(1, Ordering::SeqCst) + 1;
+    if from_drain {
+        graceful::shutdown().await;
+    }
     sleep(time).await;
     SLEEPING.fetch_sub(1, Ordering::SeqCst);
     text(format!("slept beside {}", sleeping - 1))

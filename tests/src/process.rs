@@ -140,11 +140,11 @@ impl Server {
         Connection::open(self.address())
     }
 
-    /// Opens a connection with a request in flight that takes `ms` milliseconds.
+    /// Opens a connection with a request in flight that ends `ms` milliseconds after the drain began.
     #[track_caller]
     pub fn sleeping(&self, ms: u32) -> Connection {
         let mut connection = self.connect();
-        connection.send(get(&format!("/sleep?ms={ms}")));
+        connection.send(get(&format!("/sleep?ms={ms}&from=drain")));
         self.wait_for("handling /sleep");
         connection
     }
