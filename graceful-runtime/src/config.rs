@@ -218,6 +218,9 @@ impl Config {
     /// ends inside this call. Until then the budget covers all of this call, with the runtime's
     /// destructors and blocking threads; what the caller does after it is the caller's own time.
     ///
+    /// Its signals stay caught when it has returned, and mean nothing until the next lifecycle: an
+    /// operating system's default cannot be restored while other code may have handlers of its own.
+    ///
     /// # Errors
     ///
     /// A lifecycle that cannot start says why on standard error and returns 1: a signal handler that

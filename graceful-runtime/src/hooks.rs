@@ -42,9 +42,14 @@ pub(crate) struct Hook {
 /// Registers what has to happen before the drain begins, such as leaving a service registry.
 ///
 /// Hooks run in reverse order of their registration, each after the one before, once, on every path
-/// to the end. A hook that takes more than its share of what is left of the budget no longer holds up
+/// to the end but a forced one (the deadline, a second Ctrl-C). A hook that takes more than its share of what is left of the budget no longer holds up
 /// the next, and goes on beside it. A panic ends only the hook. `graceful::shutdown().remaining()`
-/// tells how much is left.
+/// tells how much is left. All of them together hold up the drain for half of the budget at most.
+///
+/// They run at a hand-over, too, where a successor serves already: what is about the service rather
+/// than this process looks at `graceful::shutdown().reason()` for [`Reason::HandedOver`].
+///
+/// [`Reason::HandedOver`]: crate::Reason::HandedOver
 ///
 /// # Panics
 ///
@@ -166,12 +171,12 @@ impl Hooks {
     }
 
     async fn run(&self, list: &Mutex<Vec<Hook>>, end: Option<Instant>) {
-        let mut waiting = std::mem::take(&mut *lock(list));
         let mut active = Vec::new();
-        while let Some(hook) = waiting.pop() {
+        // A hook may register another one.
+        while let Some((hook, others)) = next(list) {
             active.push(hook);
-            let mut patience = pin!(tokio::time::sleep(share(end, waiting.len())));
-            let is_last = waiting.is_empty();
+            let mut patience = pin!(tokio::time::sleep(share(end, others)));
+            let is_last = others == 0;
             poll_fn(|cx| {
                 active.retain_mut(|hook| hook.poll(cx).is_pending());
                 *lock(&self.running) = active.iter().map(|hook| hook.location).collect();
@@ -201,6 +206,12 @@ impl fmt::Debug for Hook {
             .field("location", &self.location)
             .finish_non_exhaustive()
     }
+}
+
+/// Takes the hook that was registered last, and counts those that are left.
+fn next(list: &Mutex<Vec<Hook>>) -> Option<(Hook, usize)> {
+    let mut waiting = lock(list);
+    waiting.pop().map(|hook| (hook, waiting.len()))
 }
 
 /// Returns how long a hook may hold up the `others` that still wait: a fair share of what is left.

@@ -78,6 +78,8 @@ pub(crate) struct Lifecycle {
     is_started: AtomicBool,
     /// What `main` or a server failed with, in words.
     error: OnceLock<String>,
+    /// The process is being ended from outside of the main thread.
+    is_forced: AtomicBool,
     is_cut: AtomicBool,
     /// Requests that were cut so that the hooks could run.
     cut: AtomicUsize,
@@ -122,6 +124,7 @@ impl Lifecycle {
             is_awaited: AtomicBool::new(false),
             is_started: AtomicBool::new(false),
             error: OnceLock::new(),
+            is_forced: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             cut: AtomicUsize::new(0),
             servers: watch::Sender::default(),
@@ -222,7 +225,8 @@ impl Lifecycle {
     /// A server begins to accept. Where `main` serves in its own body, the process is ready by that;
     /// else it is when `main` has returned and all its servers accept.
     pub(crate) fn serves_in_main(&self) {
-        if self.servers.borrow().running == 0 {
+        // A server in a task of its own, such as one for health checks, does not speak for the process.
+        if tokio::task::try_id().is_none() {
             self.accepts();
         }
     }
@@ -241,6 +245,19 @@ impl Lifecycle {
 
     pub(crate) fn error(&self) -> Option<&str> {
         self.error.get().map(String::as_str)
+    }
+
+    /// Notes that the process ends by force; the loop's own.
+    pub(crate) fn set_forced(&self) {
+        self.is_forced.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_forced(&self) -> bool {
+        self.is_forced.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn running_servers(&self) -> usize {
+        self.servers.borrow().running
     }
 
     /// Notes that what is in flight now is given up; the loop's own.

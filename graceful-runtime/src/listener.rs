@@ -222,8 +222,8 @@ impl Listener {
 
     /// Accepts a connection that the kernel holds at this moment, whatever the runtime has heard.
     pub(crate) fn accept_now(&self) -> io::Result<Option<(Stream, Peer)>> {
-        let socket = match SockRef::from(self).accept() {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match SockRef::from(self).accept() {
+            Ok(accepted) => accepted,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -232,8 +232,8 @@ impl Listener {
             Bound::Tcp(_) => {
                 let stream = tokio::net::TcpStream::from_std(socket.into())?;
                 let _ = stream.set_nodelay(true);
-                let peer = stream.peer_addr()?;
-                Ok(Some((Stream::Tcp(stream), Peer::Tcp(peer))))
+                let peer = peer.as_socket().map_or(Peer::Unix, Peer::Tcp);
+                Ok(Some((Stream::Tcp(stream), peer)))
             }
             Bound::Unix(..) => {
                 let stream = tokio::net::UnixStream::from_std(socket.into())?;
@@ -366,6 +366,8 @@ impl fmt::Display for Listener {
     }
 }
 
+/// The listener is taken to be this process' alone: it is sealed before it is closed, which would make
+/// it refuse the connects of other processes that accept from the same socket.
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Self {

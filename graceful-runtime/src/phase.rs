@@ -4,7 +4,7 @@
 //! phase, and the loop in [`run`](crate::run) is the only one who feeds it.
 //!
 //! 1. A phase never goes back, but for a failed hand-over, which returns to [`Phase::Ready`].
-//! 2. Every phase leads to [`Phase::Stopped`] by [`Event::Forced`].
+//! 2. A forced end is not in it: the deadline and a second Ctrl-C end the process in whatever phase.
 
 /// How far a process has got in its life.
 ///
@@ -56,16 +56,12 @@ pub(crate) enum Event {
     CutOff,
     /// Tasks and hooks are done.
     Finished,
-    /// The deadline has passed or a human insisted.
-    Forced,
 }
 
 impl Phase {
     /// Returns the phase after `event`, or `None` where the event means nothing.
     pub(crate) fn after(self, event: Event) -> Option<Self> {
         Some(match (self, event) {
-            (Self::Stopped, _) => return None,
-            (_, Event::Forced) => Self::Stopped,
             (Self::Starting, Event::Ready) => Self::Ready,
             (Self::Starting, Event::Cancel) => Self::Stopping,
             (Self::Starting | Self::Ready | Self::HandingOver, Event::Trigger) => Self::LameDuck,

@@ -13,6 +13,7 @@ use tracing::dispatcher;
 use tracing::subscriber::NoSubscriber;
 
 use crate::lifecycle::{Lifecycle, Trigger};
+use crate::phase::Phase;
 use crate::shutdown::Reason;
 use crate::signal::Signal;
 
@@ -62,9 +63,18 @@ impl Line {
 #[derive(Clone, Debug)]
 pub(crate) struct Output(mpsc::Sender<Job>);
 
+struct Errand(Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Errand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Errand")
+    }
+}
+
 #[derive(Debug)]
 enum Job {
     Say(Line),
+    Run(Errand),
     Flush(mpsc::Sender<()>),
 }
 
@@ -77,6 +87,7 @@ impl Output {
                 for job in queue {
                     match job {
                         Job::Say(line) => line.emit(),
+                        Job::Run(errand) => (errand.0)(),
                         Job::Flush(done) => drop(done.send(())),
                     }
                 }
@@ -88,6 +99,11 @@ impl Output {
     pub(crate) fn say(&self, line: Line) {
         // The thread ends only with the last sender.
         let _ = self.0.send(Job::Say(line));
+    }
+
+    /// Has something done that may block; never blocks itself.
+    pub(crate) fn run(&self, errand: impl FnOnce() + Send + 'static) {
+        let _ = self.0.send(Job::Run(Errand(Box::new(errand))));
     }
 
     /// Waits until everything said so far is written, or for `limit`.
@@ -137,11 +153,18 @@ pub(crate) fn cancelled(reason: Reason) -> Line {
     Line::info(format!("{reason}: the start-up is cancelled"))
 }
 
-pub(crate) fn repeated(signal: Signal, trigger: Trigger) -> Line {
-    let left = trigger.budget.remaining(Instant::now());
+pub(crate) fn repeated(signal: Signal, trigger: Trigger, interrupts: u32) -> Line {
+    let left = Span(trigger.budget.remaining(Instant::now()));
+    let again = match trigger.reason {
+        Reason::Signal(first) if first == signal => " again",
+        _ => "",
+    };
+    let hint = match (signal, interrupts) {
+        (Signal::Int, 1) if io::stderr().is_terminal() => " (Ctrl-C again to stop now)",
+        _ => "",
+    };
     Line::info(format!(
-        "{signal} again: already stopping; {} left",
-        Span(left)
+        "{signal}{again}: already stopping; {left} left{hint}"
     ))
 }
 
@@ -160,6 +183,10 @@ pub(crate) fn handed_over(pid: u32) -> Line {
 
 pub(crate) fn restart_failed(error: &impl Display) -> Line {
     Line::warn(format!("restart failed: {error}; this process serves on"))
+}
+
+pub(crate) fn restart_refused(error: &impl Display) -> Line {
+    Line::warn(format!("no restart: {error}"))
 }
 
 pub(crate) fn lost(pid: u32, end: &impl Display) -> Line {
@@ -234,7 +261,12 @@ pub(crate) struct Census {
     upgraded: Vec<String>,
     tasks: Vec<String>,
     hooks: Vec<String>,
+    /// Servers of any kind that have not ended.
+    servers: usize,
     is_started: bool,
+    is_awaited: bool,
+    /// The servers are gone.
+    is_over: bool,
 }
 
 impl Census {
@@ -245,7 +277,10 @@ impl Census {
             upgraded: Vec::new(),
             tasks: Vec::new(),
             hooks: Vec::new(),
+            servers: lifecycle.running_servers(),
             is_started: lifecycle.is_started(),
+            is_awaited: lifecycle.is_awaited(),
+            is_over: lifecycle.is_started() && lifecycle.phase() >= Phase::Stopping,
         };
         let mut connections = lifecycle.connections();
         connections.sort_by_key(|connection| connection.accepted());
@@ -287,6 +322,26 @@ impl Census {
         self.kinds().iter().all(|(names, _)| names.is_empty()) && self.idle == 0
     }
 
+    /// Says what there is to wait for where nothing can be named.
+    fn unseen(&self) -> String {
+        match self {
+            Self { is_over: true, .. } => "destructors or blocking threads".into(),
+            Self { servers: 1.., .. } => {
+                let servers = count(self.servers, "server");
+                format!("{servers} whose requests cannot be seen from here")
+            }
+            Self {
+                is_started: false,
+                is_awaited: true,
+                ..
+            } => "`main`, which has asked for the shutdown and has not returned".into(),
+            Self {
+                is_started: false, ..
+            } => "the start-up, which blocks its thread".into(),
+            Self { .. } => "destructors or blocking threads".into(),
+        }
+    }
+
     fn kinds(&self) -> [(&Vec<String>, &'static str); 4] {
         [
             (&self.requests, "request"),
@@ -312,11 +367,10 @@ impl Census {
         if self.idle > 0 {
             parts.push(count(self.idle, "idle connection"));
         }
-        match (parts.is_empty(), self.is_started) {
-            (false, _) => parts.join("; "),
-            (true, false) => "the start-up, which blocks its thread".into(),
-            (true, true) => "destructors or blocking threads".into(),
+        if parts.is_empty() {
+            parts.push(self.unseen());
         }
+        parts.join("; ")
     }
 }
 

@@ -11,7 +11,7 @@
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -209,6 +209,10 @@ impl Process {
         // Waits for blocking threads and for the destructors of tasks; the guardian bounds it.
         drop(runtime);
         Lifecycle::occupy_thread(outside);
+        while lifecycle.is_forced() {
+            // The guardian is about to end the process.
+            thread::park();
+        }
 
         lifecycle.tell(Message::Happened(Event::Finished));
         if let Some(line) = report::stopped(&lifecycle) {
@@ -287,9 +291,12 @@ where
     let (failure, ()) = zip(serving, announcing).await;
 
     // An adapted server may have ended before its last connection is closed.
-    let left = zip(lifecycle.serving.empty(), lifecycle.tasks.empty());
     let left = async {
-        left.await;
+        // What one of them ends may begin another.
+        while lifecycle.serving.len() + lifecycle.tasks.len() > 0 {
+            lifecycle.serving.empty().await;
+            lifecycle.tasks.empty().await;
+        }
     };
     left.or(lifecycle.reached(Phase::Stopping)).await;
     lifecycle.tell(Message::Happened(Event::Drained));
@@ -392,15 +399,26 @@ async fn announce(lifecycle: &Lifecycle, lame_duck: Duration, servers_gone: &Not
             _ => lame_duck,
         };
         let end = trigger.budget.lame_duck_end(lame_duck);
-        lifecycle
-            .hooks
-            .run_before_drain(Some(trigger.budget.cut_off()))
-            .await;
+        let patience = trigger.budget.lame_duck_end(Duration::MAX);
+        let mut hooks = pin!(lifecycle.hooks.run_before_drain(Some(patience)));
+        let are_done = async {
+            hooks.as_mut().await;
+            true
+        };
+        let is_late = async {
+            tokio::time::sleep_until(patience.into()).await;
+            false
+        };
+        let are_done = are_done.or(is_late).await;
         tokio::time::sleep_until(end.into())
             .or(servers_gone.notified())
             .await;
+        lifecycle.tell(Message::Happened(Event::LameDuckOver));
+        if !are_done {
+            // They had half of the budget; the drain goes on beside them.
+            hooks.await;
+        }
     }
-    lifecycle.tell(Message::Happened(Event::LameDuckOver));
 }
 
 /// The thread that reads signals, owns the phase and keeps the deadline.
@@ -560,7 +578,8 @@ impl Guardian {
             self.force(INTERRUPT_CODE, report::interrupted(&self.lifecycle));
         }
         if let Some(trigger) = self.lifecycle.trigger() {
-            self.output.say(report::repeated(signal, trigger));
+            let line = report::repeated(signal, trigger, self.interrupts);
+            self.output.say(line);
         }
         self.trigger(Reason::Signal(signal));
     }
@@ -656,7 +675,7 @@ impl Guardian {
             }
             (refusal, _) => {
                 let error = refusal.unwrap_or_else(|| RestartError::new("no lifecycle"));
-                self.output.say(report::restart_failed(&error));
+                self.output.say(report::restart_refused(&error));
                 if phase == Phase::Ready {
                     self.end_reload(&error);
                 }
@@ -729,8 +748,12 @@ impl Guardian {
 
     /// Ends the process from here, because the main thread cannot or is not to be waited for.
     fn force(&mut self, code: u8, lines: Line) -> ! {
-        self.lifecycle.step(Event::Forced);
+        // From here on the main thread must not end the process by itself, with another code.
+        self.lifecycle.set_forced();
         self.output.say(lines);
+        if let Some(pid_file) = self.succession.as_mut().and_then(Succession::pid_file) {
+            self.output.run(move || drop(pid_file.remove()));
+        }
         self.output.flush(Some(REPORT_LIMIT));
         sys::exit_now(code.into())
     }

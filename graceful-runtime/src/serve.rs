@@ -5,6 +5,7 @@ mod connection;
 mod http;
 mod service;
 mod stream;
+mod timer;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -40,7 +40,8 @@ impl fmt::Display for Reason {
 
 /// A future that resolves when the drain begins; see [`shutdown()`].
 ///
-/// Clone it into every task that has to know.
+/// Clone it into every task that has to know. It may be polled again when it has resolved, as in a
+/// loop of `select!`, and is ready then, too.
 ///
 /// # Cancel safety
 ///
@@ -168,11 +169,19 @@ impl Future for Shutdown {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        if this.lifecycle.phase() >= Phase::Draining {
+            this.drain = None;
+            return Poll::Ready(());
+        }
         let drain = this.drain.get_or_insert_with(|| {
             let lifecycle = Arc::clone(&this.lifecycle);
             Box::pin(async move { lifecycle.reached(Phase::Draining).await })
         });
-        drain.as_mut().poll(cx)
+        let polled = drain.as_mut().poll(cx);
+        if polled.is_ready() {
+            this.drain = None;
+        }
+        polled
     }
 }
 
@@ -187,5 +196,33 @@ impl fmt::Debug for Shutdown {
         f.debug_struct("Shutdown")
             .field("phase", &self.lifecycle.phase())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+
+    use super::{Reason, Shutdown};
+    use crate::config::Config;
+    use crate::lifecycle::Lifecycle;
+    use crate::phase::Event;
+    use crate::succession::Heritage;
+
+    #[test]
+    fn it_resolves_with_the_drain_and_stays_resolved() {
+        let (lifecycle, _) = Lifecycle::new(&Config::new(), Heritage::default());
+        let mut shutdown = Shutdown::new(Arc::clone(&lifecycle));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut poll = || std::pin::Pin::new(&mut shutdown).poll(&mut cx).is_ready();
+
+        assert!(!poll());
+        lifecycle.set_trigger(Reason::Call, Config::new().timeout);
+        lifecycle.step(Event::Trigger);
+        assert!(!poll(), "a lame duck still serves");
+        lifecycle.step(Event::LameDuckOver);
+        assert!(poll());
+        assert!(poll(), "a loop of `select!` polls it again");
     }
 }

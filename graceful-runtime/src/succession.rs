@@ -355,6 +355,11 @@ impl Succession {
 
     // The end.
 
+    /// Gives the pid file away to be removed.
+    pub(crate) fn pid_file(&mut self) -> Option<PidFile> {
+        self.pid_file.take()
+    }
+
     /// Removes the pid file, if it is still this process' own.
     pub(crate) fn end(&mut self) -> Option<Line> {
         let error = self.pid_file.take()?.remove().err()?;
@@ -387,10 +392,11 @@ pub(crate) fn is_turn(step: ParentStep) -> bool {
 /// ```
 /// use graceful::Config;
 ///
-/// Config::new().signals([]).run(async {
+/// let code = Config::new().signals([]).run(async {
 ///     let error = graceful::restart().await.unwrap_err();
-///     assert!(error.to_string().contains("not ready"));
+///     assert!(error.to_string().contains("does not stand for the process"));
 /// });
+/// assert_eq!(code, std::process::ExitCode::SUCCESS);
 /// ```
 pub async fn restart() -> Result<(), RestartError> {
     let Some(lifecycle) = Lifecycle::current() else {

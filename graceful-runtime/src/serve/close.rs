@@ -4,16 +4,18 @@
 //! peer has not read yet (RFC 9112, section 9.6). So the connection is closed half, what still comes
 //! is thrown away, and the rest is closed when nothing can be lost any more.
 
+use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
 use futures_lite::future::FutureExt;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::connection::{Connection, Mood};
+use super::connection::Connection;
 use super::stream::Stream;
+use super::timer::Timer;
 use crate::sys;
 
 /// How long a peer may be silent before it is taken for one that neither sends nor closes.
@@ -30,11 +32,15 @@ pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
     if may_close_at_once(&stream, connection) {
         return;
     }
-    let limit = if connection.is(Mood::Draining) {
-        TIME_DRAINING
-    } else {
-        TIME
-    };
+    let begin = Instant::now();
+    let mut timer = Timer::default();
+    let limit = poll_fn(|cx| {
+        let limit = match connection.drain() {
+            Some(drain) => drain.max(begin) + TIME_DRAINING,
+            None => begin + TIME,
+        };
+        timer.poll(limit, cx)
+    });
     let lingering = async {
         // Fails where the peer has gone, and then the rest ends at once, too.
         let _ = stream.shutdown().await;
@@ -43,7 +49,7 @@ pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
             linger(tcp, connection.may_be_sending()).await;
         }
     };
-    let _ = timeout(limit, lingering).await;
+    lingering.or(limit).await;
 }
 
 /// Tells whether nothing can be lost by a close.

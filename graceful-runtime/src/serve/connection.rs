@@ -278,7 +278,11 @@ impl Connection {
         state.unwritten = (size > SMALL).then_some(request);
         drop(state);
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if self.has_body.load(Ordering::Relaxed) && !self.is_http2.load(Ordering::Relaxed) {
+        if self.is_http2() && self.is(Mood::Draining) {
+            // hyper has no reason to look at the connection when its last stream ends.
+            self.wake();
+        }
+        if self.has_body.load(Ordering::Relaxed) && !self.is_http2() {
             self.is_between_messages.store(true, Ordering::Relaxed);
             self.has_read.store(false, Ordering::Relaxed);
         }
@@ -298,9 +302,7 @@ impl Connection {
     /// Tells whether the response that is about to be sent is the last one of an HTTP/1 connection:
     /// the server wants to close, and no further request has been received.
     pub(crate) fn is_last_response(&self) -> bool {
-        self.shared.is(Mood::LameDuck)
-            && !self.has_pipelined()
-            && !self.is_http2.load(Ordering::Relaxed)
+        self.shared.is(Mood::LameDuck) && !self.has_pipelined() && !self.is_http2()
     }
 
     /// Tells whether more of the peer's requests have come.
@@ -354,6 +356,10 @@ impl Connection {
         self.is_between_messages.store(false, Ordering::Relaxed);
     }
 
+    pub(super) fn is_http2(&self) -> bool {
+        self.is_http2.load(Ordering::Relaxed)
+    }
+
     pub(super) fn refuse_streams(&self) {
         self.refuses_streams.store(true, Ordering::Relaxed);
     }
@@ -369,7 +375,7 @@ impl Connection {
 
     /// Tells whether an HTTP/1 request is in flight.
     pub(super) fn awaits_response(&self) -> bool {
-        self.in_flight() > 0 && !self.is_upgraded() && !self.is_http2.load(Ordering::Relaxed)
+        self.in_flight() > 0 && !self.is_upgraded() && !self.is_http2()
     }
 
     fn in_flight(&self) -> usize {
@@ -399,6 +405,12 @@ impl Connection {
         self.is(Mood::Draining)
             .then(|| self.shared.drain.get().copied())
             .flatten()
+    }
+
+    /// Notes that the peer has just done something, as if it had come anew.
+    #[cfg(feature = "tls")]
+    pub(super) fn note_activity(&self) {
+        self.state().last_active = Instant::now();
     }
 
     /// Returns until when the connection, idle or new, may still bring a request while draining.

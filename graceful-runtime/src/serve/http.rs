@@ -23,12 +23,13 @@ use futures_lite::future::poll_once;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::close::close;
 use super::connection::{Connection, Mood};
 use super::service::{HttpService, Tracked};
 use super::stream::{Io, Stream};
+use super::timer::Timer;
 use crate::registry::Member;
 
 /// The first bytes of HTTP/2 (RFC 9113, section 3.4).
@@ -207,7 +208,7 @@ pub(super) struct Patience {
     began: Option<Instant>,
     /// Until when to wait for bytes that the kernel has and the runtime has not heard of.
     last_look: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
 }
 
 impl Patience {
@@ -224,14 +225,7 @@ impl Patience {
     /// Ready when the time is up.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<()> {
         let limit = self.limit(connection);
-        // Made when it is needed, and moved when the drain moves the limit.
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(limit)));
-        if timer.deadline() != limit {
-            timer.as_mut().reset(limit);
-        }
-        timer.as_mut().poll(cx)
+        self.timer.poll(limit, cx)
     }
 
     /// Tells whether a connection whose time is up has sent something all the same.
@@ -344,7 +338,7 @@ async fn http2<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
     let mut hyper =
         pin!(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service));
     let mut is_leaving = false;
-    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    let mut timer = Timer::default();
     let mut quiet_since = None;
     poll_fn(|cx| {
         if hyper.as_mut().poll(cx).is_ready() {
@@ -374,11 +368,7 @@ async fn http2<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
             None if !connection.refuses_streams() => drain + GOAWAY_LIMIT,
             None => return Poll::Pending,
         };
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
-        if timer.deadline() != limit {
-            timer.as_mut().reset(limit);
-        }
-        ready!(timer.as_mut().poll(cx));
+        ready!(timer.poll(limit, cx));
         connection.refuse_streams();
         if is_quiet {
             Poll::Ready(())

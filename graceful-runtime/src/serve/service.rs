@@ -1,6 +1,7 @@
 //! The user's service with every request counted from its call to the end of its response's body.
 
 use std::error::Error;
+use std::io::IoSlice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -202,7 +203,7 @@ where
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let guard = this.guard.take();
+        let guard = this.guard.take().map(Held::new);
         Poll::Ready(Ok(response.map(|body| TrackedBody { body, guard })))
     }
 }
@@ -216,33 +217,90 @@ fn server_error<B>() -> Response<Option<B>> {
     response
 }
 
+/// What keeps a request in flight while its response is sent.
+enum Held {
+    Http1(InFlightGuard),
+    /// h2 takes a body whole and sends it as the client makes room, so every piece of it holds on, too.
+    Http2(Arc<InFlightGuard>),
+}
+
+impl Held {
+    fn new(guard: InFlightGuard) -> Self {
+        if guard.connection().is_http2() {
+            Self::Http2(Arc::new(guard))
+        } else {
+            Self::Http1(guard)
+        }
+    }
+
+    /// Takes note of a piece of the body; returns what has to go with it.
+    fn piece(&mut self, size: usize) -> Option<Arc<InFlightGuard>> {
+        match self {
+            Self::Http1(guard) => {
+                guard.add(size);
+                None
+            }
+            Self::Http2(guard) => Some(Arc::clone(guard)),
+        }
+    }
+}
+
+/// A piece of a body.
+pub(super) struct Piece<D> {
+    data: D,
+    _guard: Option<Arc<InFlightGuard>>,
+}
+
+impl<D: Buf> Buf for Piece<D> {
+    fn remaining(&self) -> usize {
+        self.data.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.data.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.data.chunks_vectored(slices)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.data.advance(count);
+    }
+}
+
 pin_project! {
     /// The body of a response; the request is in flight until it is dropped.
     pub(super) struct TrackedBody<B> {
         // `None`: empty.
         #[pin]
         body: Option<B>,
-        guard: Option<InFlightGuard>,
+        guard: Option<Held>,
     }
 }
 
 impl<B: Body> Body for TrackedBody<B> {
-    type Data = B::Data;
+    type Data = Piece<B::Data>;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Piece<B::Data>>, B::Error>>> {
         let this = self.project();
         let Some(body) = this.body.as_pin_mut() else {
             return Poll::Ready(None);
         };
-        let polled = body.poll_frame(cx);
-        if let (Poll::Ready(Some(Ok(frame))), Some(guard)) = (&polled, this.guard) {
-            guard.add(frame.data_ref().map_or(0, Buf::remaining));
-        }
-        polled
+        let frame = ready!(body.poll_frame(cx));
+        let hold = |data: B::Data| {
+            let size = data.remaining();
+            let guard = this.guard.as_mut().and_then(|guard| guard.piece(size));
+            Piece {
+                data,
+                _guard: guard,
+            }
+        };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(hold))))
     }
 
     fn is_end_stream(&self) -> bool {

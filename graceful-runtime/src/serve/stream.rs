@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -9,7 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::connection::Connection;
@@ -73,13 +75,25 @@ impl Stream {
     /// Looks for what the peer has sent, without reading it: 0 bytes where it has closed its side. The
     /// task is woken when there is something.
     fn poll_unread(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Self::Tcp(stream) = self else {
-            return Poll::Pending;
-        };
-        let mut byte = [0];
-        match ready!(stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)))? {
-            0 => Poll::Ready(Ok(0)),
-            _ => Poll::Ready(sys::unread(stream.as_fd())),
+        match self {
+            Self::Tcp(stream) => {
+                let mut byte = [0];
+                match ready!(stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)))? {
+                    0 => Poll::Ready(Ok(0)),
+                    _ => Poll::Ready(sys::unread(stream.as_fd())),
+                }
+            }
+            Self::Unix(stream) => loop {
+                ready!(stream.poll_read_ready(cx))?;
+                let peek = || SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+                match stream.try_io(Interest::READABLE, peek) {
+                    Ok(0) => return Poll::Ready(Ok(0)),
+                    Ok(_) => return Poll::Ready(sys::unread(stream.as_fd())),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            },
+            _ => Poll::Pending,
         }
     }
 
@@ -195,7 +209,7 @@ impl Io {
 
     /// Tells whether [`poll_flush`](AsyncWrite::poll_flush) fails when the client has gone.
     pub(super) fn notices_the_end(&self) -> bool {
-        matches!(self.stream, Some(Stream::Tcp(_)))
+        matches!(self.stream, Some(Stream::Tcp(_) | Stream::Unix(_)))
     }
 
     fn stream(&mut self) -> Pin<&mut Stream> {
@@ -262,7 +276,10 @@ impl AsyncWrite for Io {
                 Poll::Pending => {}
             }
         }
-        self.stream().poll_flush(cx)
+        let flushed = self.stream().poll_flush(cx);
+        // hyper flushes when it has written everything; TLS may still hold some of it.
+        self.connection.note_write(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

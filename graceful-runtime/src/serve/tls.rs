@@ -122,9 +122,9 @@ impl Tls {
                 Poll::Pending => patience.poll(cx, connection).map(|()| None),
             }
         });
-        shaken
-            .await
-            .map(|stream| Stream::Tls(Box::new(stream.into())))
+        let stream = shaken.await?;
+        connection.note_activity();
+        Some(Stream::Tls(Box::new(stream.into())))
     }
 }
 
