@@ -16,25 +16,28 @@ use graceful_tests::{
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restart");
 
+/// Long enough that a client which a busy machine does not let run for a while is not taken for an idle one.
+const PATIENT: &str = "grace=10s";
+
 fn start(settings: &[&str]) -> Deployment {
     Deployment::start(PROGRAM, settings)
 }
 
 #[test]
 fn h1_five_restarts_under_load_lose_nothing_and_refuse_nobody() {
-    survive_five_restarts(&[]);
+    survive_five_restarts(&[PATIENT]);
 }
 
 #[test]
 fn h1_the_same_on_a_current_thread_runtime() {
-    survive_five_restarts(&["flavor=current_thread"]);
+    survive_five_restarts(&[PATIENT, "flavor=current_thread"]);
 }
 
 #[test]
 fn h1_the_same_over_a_unix_socket() {
     let directory = tempfile::tempdir().expect("there is a place for temporary files");
     let listen = format!("listen=unix:{}/socket", directory.path().display());
-    survive_five_restarts(&[&listen]);
+    survive_five_restarts(&[PATIENT, &listen]);
 }
 
 fn survive_five_restarts(settings: &[&str]) {
@@ -58,7 +61,7 @@ fn survive_five_restarts(settings: &[&str]) {
 
 #[test]
 fn h1_restarts_that_follow_each_other_at_once_lose_nothing() {
-    let mut server = start(&[]);
+    let mut server = start(&[PATIENT]);
     let load = Load::start(&server.addresses()[0], 8, Style::KeepAlive);
     load.wait_until_served(256);
     let earlier: Vec<_> = (0..5).map(|_| server.restart()).collect();
@@ -97,7 +100,7 @@ const BROKEN: [(&str, u32, &str); 8] = [
 
 #[test]
 fn h2_a_broken_program_leaves_the_old_process_serving_until_it_is_mended() {
-    let mut server = start(&[]);
+    let mut server = start(&[PATIENT]);
     let before = server.serving().descriptors().len();
     let load = Load::start(&server.addresses()[0], 4, Style::Reconnect);
     for (script, mode, reason) in BROKEN {
@@ -469,6 +472,7 @@ fn h9_a_listener_more_and_one_fewer_and_a_unix_socket_is_the_same_file() {
             .ino()
     };
     let mut server = start(&[
+        PATIENT,
         "listen=127.0.0.1:0",
         "listen=127.0.0.1:0",
         &unix("kept"),

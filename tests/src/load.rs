@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use crate::address::is_refusal;
 use crate::{Address, Connection, LIMIT, get};
@@ -119,13 +120,20 @@ fn run(address: &Address, style: Style, served: &Served) -> Vec<String> {
 
 /// Sends requests until the connection is to be closed.
 fn use_up(connection: &mut Connection, style: Style, served: &Served) -> io::Result<()> {
+    let mut last = None;
     loop {
         let request = match style {
             Style::KeepAlive => &get("/"),
             Style::Reconnect => CLOSE,
         };
-        connection.try_send(request)?;
-        let response = connection.try_response()?;
+        // A client that the machine does not let run may be silent for longer than the grace.
+        let silence = last.map(|last: Instant| last.elapsed());
+        let exchanged = connection
+            .try_send(request)
+            .and_then(|()| connection.try_response());
+        let response = exchanged
+            .map_err(|error| io::Error::other(format!("{error}, {silence:?} after a response")))?;
+        last = Some(Instant::now());
         if response.status != 200 || response.text() != "hello" {
             return Err(io::Error::other(format!("{response:?}")));
         }
