@@ -32,13 +32,14 @@ fn main() -> io::Result<()> {
 
     let title = format!("milliseconds to exit, median of {runs} runs");
     let mut table = Table::new(&title, programs.iter().map(|program| program.name));
-    let replies = each(&programs, |program| {
-        median_of(runs, || after_last_reply(program))
-    })?;
-    table.row(
-        "after the last reply",
-        replies.iter().map(|time| format!("{time:.2}")),
-    );
+    for (label, client) in [
+        ("after the last reply, client closes", Client::Closes),
+        ("after the last reply, client waits", Client::Waits),
+    ] {
+        let measure = |program| median_of(runs, || after_last_reply(program, client));
+        let times = each(&programs, measure)?;
+        table.row(label, times.iter().map(|time| format!("{time:.2}")));
+    }
     for scenario in [
         Scenario {
             connections: 0,
@@ -110,10 +111,17 @@ impl Scenario {
     }
 }
 
+/// What a client does when it has been told that the connection closes.
+#[derive(Clone, Copy)]
+enum Client {
+    /// Closes its side, as HTTP clients do.
+    Closes,
+    /// Leaves it to the server to end the connection.
+    Waits,
+}
+
 /// Stops a server during a request, and returns how long it outlives the last byte of the reply.
-///
-/// The client keeps its connection open, so that only the server can end it.
-fn after_last_reply(program: Program) -> io::Result<f64> {
+fn after_last_reply(program: Program, client: Client) -> io::Result<f64> {
     let mut server = program.start()?;
     let mut connection = Connection::open(server.address)?;
     connection.round_trip()?;
@@ -121,7 +129,9 @@ fn after_last_reply(program: Program) -> io::Result<f64> {
     thread::sleep(Duration::from_millis(30));
     server.signal(Signal::TERM)?;
     connection.receive()?;
-    server.gone(Instant::now()).map(milliseconds)
+    let last_byte = Instant::now();
+    let _kept = matches!(client, Client::Waits).then_some(connection);
+    server.gone(last_byte).map(milliseconds)
 }
 
 fn each<T>(programs: &[Program], measure: impl Fn(Program) -> io::Result<T>) -> io::Result<Vec<T>> {
