@@ -125,10 +125,7 @@ fn e6_an_upgraded_connection_that_takes_no_notice_is_cut_and_named() {
     let begin = Instant::now();
     server.signal(Signal::TERM);
     let log = server.exit_within(SOON).expect(124);
-    assert!(
-        begin.elapsed() >= Duration::from_secs(3),
-        "it had its time"
-    );
+    assert!(begin.elapsed() >= Duration::from_secs(3), "it had its time");
     assert!(log.has("/ignore"), "the connection is named:\n{log}");
 }
 

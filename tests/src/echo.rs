@@ -59,7 +59,13 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
     let query = Query(request.uri().query().unwrap_or("").to_owned());
     match path {
         "/pid" => text(std::process::id().to_string()),
-        "/sleep" => slept(query.milliseconds("ms"), query.text("from") == Some("drain")).await,
+        "/sleep" => {
+            slept(
+                query.milliseconds("ms"),
+                query.text("from") == Some("drain"),
+            )
+            .await
+        }
         "/stream" => stream(query.number("n"), query.milliseconds("ms")),
         "/events" => events(),
         "/upload" => upload(request, query.text("wait") == Some("drain")).await,

@@ -104,11 +104,20 @@ fn app() -> Router {
         )
 }
 
-/// Sleeps for as many milliseconds as the query says, `ms=`.
+/// Sleeps for as many milliseconds as the query says, `ms=`; from the begin of the drain on where it
+/// ends with `&from=drain`.
 async fn sleep(uri: Uri) -> &'static str {
     println!("handling /sleep");
-    let ms = uri.query().and_then(|query| query.strip_prefix("ms="));
-    let ms = ms.and_then(|ms| ms.parse().ok()).unwrap_or_default();
+    let query = uri.query().unwrap_or_default();
+    let (query, is_from_drain) = match query.strip_suffix("&from=drain") {
+        Some(query) => (query, true),
+        None => (query, false),
+    };
+    if is_from_drain {
+        graceful::shutdown().await;
+    }
+    let ms = query.strip_prefix("ms=").and_then(|ms| ms.parse().ok());
+    let ms = ms.unwrap_or_default();
     tokio::time::sleep(Duration::from_millis(ms)).await;
     "slept"
 }
