@@ -36,15 +36,16 @@ cp "$root/Cargo.lock" "$scratch/hello/"
 (cd "$root" && cargo fetch --quiet)
 (cd "$scratch/hello" && cargo fetch --quiet)
 
-# clean_build NAME DIRECTORY [ARGUMENT...]: appends to NAME.seconds, writes NAME.log.
+# clean_build NAME DIRECTORY [ARGUMENT...]: appends "wall processor" seconds to NAME.times, writes NAME.log.
 clean_build() {
     local name=$1 directory=$2
     shift 2
     rm -rf "$scratch/target"
-    local start=$EPOCHREALTIME
-    (cd "$directory" && CARGO_TARGET_DIR="$scratch/target" cargo build --offline "$@") 2>"$scratch/$name.log" ||
-        { cat "$scratch/$name.log" >&2; exit 1; }
-    awk -v start="$start" -v end="$EPOCHREALTIME" 'BEGIN { print end - start }' >>"$scratch/$name.seconds"
+    local TIMEFORMAT='%R %U %S'
+    {
+        time (cd "$directory" && CARGO_TARGET_DIR="$scratch/target" cargo build --offline "$@" 2>"$scratch/$name.log")
+    } 2>"$scratch/time" || { cat "$scratch/$name.log" >&2; exit 1; }
+    awk '{ print $1, $2 + $3 }' "$scratch/time" >>"$scratch/$name.times"
 }
 
 for ((round = 0; round < rounds; round++)); do
@@ -52,8 +53,17 @@ for ((round = 0; round < rounds; round++)); do
     clean_build hello "$scratch/hello"
 done
 
-median() { sort -n "$1" | awk '{ value[NR] = $1 } END { print (value[int((NR + 1) / 2)] + value[int((NR + 2) / 2)]) / 2 }'; }
+# median NAME COLUMN
+median() {
+    cut -d' ' -f"$2" "$scratch/$1.times" | sort -n |
+        awk '{ value[NR] = $1 } END { print (value[int((NR + 1) / 2)] + value[int((NR + 2) / 2)]) / 2 }'
+}
 
-printf '%-40s %12s %12s\n' "clean debug build, median of $rounds" 'example basic' 'axum + http2'
-printf '%-40s %12.1f %12.1f\n' seconds "$(median "$scratch/basic.seconds")" "$(median "$scratch/hello.seconds")"
-printf '%-40s %12d %12d\n' crates "$(grep -c Compiling "$scratch/basic.log")" "$(grep -c Compiling "$scratch/hello.log")"
+crates() {
+    grep -c Compiling "$scratch/$1.log"
+}
+
+printf '%-40s %14s %14s\n' "clean debug build, median of $rounds" 'example basic' 'axum + http2'
+printf '%-40s %14.1f %14.1f\n' seconds "$(median basic 1)" "$(median hello 1)"
+printf '%-40s %14.1f %14.1f\n' 'processor seconds' "$(median basic 2)" "$(median hello 2)"
+printf '%-40s %14d %14d\n' crates "$(crates basic)" "$(crates hello)"
