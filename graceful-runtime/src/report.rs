@@ -186,7 +186,7 @@ pub(crate) fn restart_failed(error: &impl Display) -> Line {
 }
 
 pub(crate) fn restart_refused(error: &impl Display) -> Line {
-    Line::warn(format!("no restart: {error}"))
+    Line::warn(format!("restart failed: {error}"))
 }
 
 pub(crate) fn lost(pid: u32, end: &impl Display) -> Line {
