@@ -293,7 +293,10 @@ impl<S: HttpService> Running<S> {
                 let connections = Arc::clone(&self.shared.connections);
                 let settled = async {
                     connections.empty().await;
-                    sleep_until(handshakes).await;
+                    // A timer rounds up to whole milliseconds.
+                    if handshakes > Instant::now() {
+                        sleep_until(handshakes).await;
+                    }
                 };
                 self.accept_until(settled).await;
                 if !self.accept_queued() {

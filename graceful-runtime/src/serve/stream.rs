@@ -93,6 +93,7 @@ impl Stream {
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             },
+            #[cfg(any(test, feature = "tls"))]
             _ => Poll::Pending,
         }
     }

@@ -12,6 +12,10 @@ pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
 impl Timer {
     /// Ready when `limit` has passed.
     pub(super) fn poll(&mut self, limit: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        // A timer is dear, and rounds up to whole milliseconds.
+        if self.0.is_none() && limit <= Instant::now() {
+            return Poll::Ready(());
+        }
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(limit)));
         if sleep.deadline() != limit {
             sleep.as_mut().reset(limit);
