@@ -40,7 +40,8 @@
 //!
 //! # Features
 //!
-//! - `tls`: [`Serve::tls`], with rustls.
+//! - `tls`: `Serve::tls`, with rustls.
+//! - `adapt`, `axum`, `tonic`: `adapt`, which makes other frameworks' servers lossless from outside.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
