@@ -59,13 +59,29 @@ impl Connection {
     ///
     /// Fails for everything but a complete response with status 200: end of file, reset, silence.
     pub fn receive(&mut self) -> io::Result<Next> {
+        self.receive_then(|next, _| next)
+    }
+
+    /// As [`Connection::receive`], and reads the body as a number: the id of the process that answered.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::receive`], and where the body is no number.
+    pub fn receive_number(&mut self) -> io::Result<(Next, u32)> {
+        self.receive_then(|next, body| {
+            let text = str::from_utf8(body).map_err(io::Error::other)?;
+            Ok((next, text.parse().map_err(io::Error::other)?))
+        })?
+    }
+
+    fn receive_then<T>(&mut self, read: impl FnOnce(Next, &[u8]) -> T) -> io::Result<T> {
         let mut buffer = [0; 1024];
         let mut filled = 0;
         loop {
-            if let Some((length, next)) = parse(&buffer[..filled])?
+            if let Some((length, body, next)) = parse(&buffer[..filled])?
                 && filled >= length
             {
-                return Ok(next);
+                return Ok(read(next, &buffer[body..length]));
             }
             match self.stream.read(&mut buffer[filled..])? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -124,9 +140,9 @@ pub fn open_many(address: SocketAddr, count: usize, used: bool) -> io::Result<Ve
     Ok(connections)
 }
 
-/// Returns the length of the response that begins `bytes` and what its head announces, as soon as
-/// the head is complete.
-fn parse(bytes: &[u8]) -> io::Result<Option<(usize, Next)>> {
+/// Returns the length of the response that begins `bytes`, where its body begins, and what its head
+/// announces, as soon as the head is complete.
+fn parse(bytes: &[u8]) -> io::Result<Option<(usize, usize, Next)>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -147,5 +163,5 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(usize, Next)>> {
     } else {
         Next::KeepAlive
     };
-    Ok(Some((end + 4 + body, next)))
+    Ok(Some((end + 4 + body, end + 4, next)))
 }

@@ -40,6 +40,16 @@ pub const GRACEFUL: Program = Program {
     name: "graceful",
     binary: "server-graceful",
 };
+/// Ours, restarted by a signal.
+pub const GRACEFUL_RESTART: Program = Program {
+    name: "graceful",
+    binary: "server-graceful-restart",
+};
+/// ecdysis around hyper-util's connections, restarted by the same signal.
+pub const ECDYSIS: Program = Program {
+    name: "ecdysis",
+    binary: "server-ecdysis",
+};
 /// `axum::serve(..).with_graceful_shutdown(..)`.
 pub const AXUM: Program = Program {
     name: "axum",

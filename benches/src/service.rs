@@ -29,6 +29,25 @@ pub async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
     Ok(Response::new(Full::from("ok")))
 }
 
+/// Answers with the id of this process.
+///
+/// # Errors
+///
+/// Never.
+pub async fn answer_process(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::from(std::process::id().to_string())))
+}
+
+/// The address that the server was told to listen on: a restart finds its listener by it.
+///
+/// # Errors
+///
+/// Fails where the first argument is no address.
+pub fn address() -> io::Result<SocketAddr> {
+    let argument = std::env::args().nth(1).unwrap_or_default();
+    argument.parse().map_err(io::Error::other)
+}
+
 /// Whether the server was asked to run on one thread.
 pub fn current_thread() -> bool {
     std::env::args().any(|word| word == "--current-thread")
