@@ -519,6 +519,8 @@ fn h10_when_the_old_process_is_killed_during_a_restart_the_new_one_serves() {
     request.send(get("/pid"));
     drop(held);
     assert_eq!(request.response().text(), server.serving().id().to_string());
+    // It answers requests before it is ready, as any successor does.
+    server.wait_until_ready();
     assert_eq!(
         pid_in(&server.path().join("server.pid")),
         server.serving().id()

@@ -632,9 +632,10 @@ impl Guardian {
     }
 
     fn take_over(&mut self) {
-        self.step(Event::Ready);
         let lines = self.succession.iter_mut().flat_map(Succession::take_over);
         lines.for_each(|line| self.output.say(line));
+        // Who is told that this process is ready finds the pid file and the listeners in its name.
+        self.step(Event::Ready);
     }
 
     fn on_predecessor(&mut self, event: ParentEvent) {

@@ -265,7 +265,7 @@ impl Deployment {
 
     /// Asks as a load balancer does; ready is a moment after listening.
     #[track_caller]
-    fn wait_until_ready(&self) {
+    pub fn wait_until_ready(&self) {
         let mut connection = self.connect();
         let deadline = Instant::now() + LIMIT;
         while connection.get("/status").status != 200 {
