@@ -242,7 +242,7 @@ impl Succession {
 
     /// Forgets the predecessor, which has ended.
     pub(crate) fn bury(&mut self) -> Option<Line> {
-        self.predecessors.count();
+        self.predecessors.bury_last();
         let predecessor = self.predecessor.take()?;
         Some(Line::info(format!(
             "process {}, the one before this, has ended",
