@@ -34,7 +34,8 @@ fn main() -> io::Result<()> {
     let mut table = Table::new(&title, programs.iter().map(|program| program.name));
     for (label, client) in [
         ("after the last reply, client closes", Client::Closes),
-        ("after the last reply, client waits", Client::Waits),
+        ("after the last reply, client reads on", Client::ReadsOn),
+        ("after the last reply, client sleeps", Client::Sleeps),
     ] {
         let measure = |program| median_of(runs, || after_last_reply(program, client));
         let times = each(&programs, measure)?;
@@ -116,8 +117,10 @@ impl Scenario {
 enum Client {
     /// Closes its side, as HTTP clients do.
     Closes,
-    /// Leaves it to the server to end the connection.
-    Waits,
+    /// Reads until the server ends the connection, and closes then.
+    ReadsOn,
+    /// Does nothing more, not even notice that the server has ended the connection.
+    Sleeps,
 }
 
 /// Stops a server during a request, and returns how long it outlives the last byte of the reply.
@@ -130,7 +133,10 @@ fn after_last_reply(program: Program, client: Client) -> io::Result<f64> {
     server.signal(Signal::TERM)?;
     connection.receive()?;
     let last_byte = Instant::now();
-    let _kept = matches!(client, Client::Waits).then_some(connection);
+    if let Client::ReadsOn = client {
+        connection.wait_for_end()?;
+    }
+    let _kept = matches!(client, Client::Sleeps).then_some(connection);
     server.gone(last_byte).map(milliseconds)
 }
 

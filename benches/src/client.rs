@@ -100,6 +100,18 @@ impl Connection {
         self.receive()
     }
 
+    /// Reads until the server has ended the connection, and expects nothing more from it.
+    ///
+    /// # Errors
+    ///
+    /// Fails where there is something to read, or no end.
+    pub fn wait_for_end(&mut self) -> io::Result<()> {
+        match self.stream.read(&mut [0])? {
+            0 => Ok(()),
+            _ => Err(io::Error::other("there is more after the last response")),
+        }
+    }
+
     /// Closes the connection with a reset, so that neither side is left in `TIME_WAIT`.
     ///
     /// # Errors

@@ -344,10 +344,7 @@ impl<S: HttpService> Running<S> {
         let connection = self.shared.connections.enter(connection);
         let service = self.service.clone();
         let security = self.security.clone();
-        tokio::spawn(async move {
-            let _permit = permit;
-            http::serve(stream, security, connection, service).await;
-        });
+        http::spawn(stream, security, connection, service, permit);
     }
 
     async fn accept_failed(&mut self, error: &io::Error) {

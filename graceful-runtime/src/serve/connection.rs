@@ -11,6 +11,7 @@ use hyper::body::Body;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request};
 use slab::Slab;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::stream::{Peer, Stream};
@@ -69,7 +70,10 @@ impl Shared {
         // Pairs with the load in `is`: who sees the mood sees when the drain began.
         self.mood.store(mood as u8, Ordering::Release);
         for connection in self.connections.members() {
-            connection.wake();
+            match mood {
+                Mood::Cut => connection.cut(),
+                _ => connection.wake(),
+            }
         }
     }
 
@@ -108,6 +112,8 @@ pub(crate) struct Connection {
     unsettled: AtomicU32,
     /// HTTP/2 streams are turned away: the client has had its time to learn of the end.
     refuses_streams: AtomicBool,
+    /// Ends the task, where it is one of ours.
+    abort: OnceLock<AbortHandle>,
     state: Mutex<State>,
 }
 
@@ -163,6 +169,7 @@ impl Connection {
             is_http2: AtomicBool::new(false),
             unsettled: AtomicU32::new(0),
             refuses_streams: AtomicBool::new(false),
+            abort: OnceLock::new(),
             state: Mutex::new(State {
                 requests: Slab::new(),
                 last_active: accepted,
@@ -315,6 +322,18 @@ impl Connection {
     }
 
     // For the task of the connection.
+
+    pub(super) fn set_task(&self, task: AbortHandle) {
+        // Set once, where the task is spawned.
+        let _ = self.abort.set(task);
+    }
+
+    /// Gives the connection up, whatever it is doing.
+    fn cut(&self) {
+        if let Some(task) = self.abort.get() {
+            task.abort();
+        }
+    }
 
     /// Lets [`wake`](Self::wake) find the calling task.
     pub(super) async fn remember_task(&self) {

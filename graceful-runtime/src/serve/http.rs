@@ -41,31 +41,33 @@ const GOAWAY_LIMIT: Duration = Duration::from_secs(1);
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Serves a connection until it is closed or cut.
-pub(super) async fn serve<S: HttpService>(
+/// Serves a connection in a task of its own until it is closed or cut, and then drops `permit`.
+pub(super) fn spawn<S: HttpService>(
     stream: Stream,
     security: Security,
     member: Member<Connection>,
     service: S,
+    permit: impl Send + 'static,
+) {
+    let connection = Arc::clone(&member);
+    let task = tokio::spawn(serve(stream, security, member, service, permit));
+    connection.set_task(task.abort_handle());
+}
+
+async fn serve<S: HttpService>(
+    stream: Stream,
+    security: Security,
+    member: Member<Connection>,
+    service: S,
+    _permit: impl Send,
 ) {
     let connection = &*member;
     connection.remember_task().await;
-    let mut served = pin!(async {
-        let Some(stream) = secure(stream, security, connection).await else {
-            return;
-        };
-        let stream = exchange(stream, connection, service).await;
-        close(stream, connection).await;
-    });
-    poll_fn(|cx| {
-        // Looked at on every wake-up: `set_mood` wakes the task.
-        if connection.is(Mood::Cut) {
-            Poll::Ready(())
-        } else {
-            served.as_mut().poll(cx)
-        }
-    })
-    .await;
+    let Some(stream) = secure(stream, security, connection).await else {
+        return;
+    };
+    let stream = exchange(stream, connection, service).await;
+    close(stream, connection).await;
 }
 
 /// What lies between the socket and HTTP.

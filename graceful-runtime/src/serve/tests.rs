@@ -42,12 +42,8 @@ impl Pair {
         let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
         let connection = shared.connections.enter(connection);
         let stream = Stream::Duplex(server);
-        tokio::spawn(http::serve(
-            stream,
-            Security::ClearText,
-            connection,
-            service_fn(answer),
-        ));
+        let service = service_fn(answer);
+        http::spawn(stream, Security::ClearText, connection, service, ());
         Self { client, shared }
     }
 
