@@ -42,12 +42,15 @@ enum Kind {
 /// A socket that accepts connections.
 ///
 /// Made by [`bind`], or from a listener of the standard library or of tokio. It closes itself, but a
-/// drop loses what its queue holds: only [`serve`](crate::serve()) empties it first.
+/// drop loses what its queue holds: only [`serve`](crate::serve()) empties it first. A successor
+/// inherits those that [`bind`] made, and no others.
 #[derive(Debug)]
 pub struct Listener {
     socket: Bound,
     /// The place among those that a successor gets.
     registration: Option<Registration>,
+    /// Others accept from the same socket, as its owner knows.
+    is_shared: bool,
 }
 
 #[derive(Debug)]
@@ -103,6 +106,7 @@ pub async fn bind(address: impl Into<Address>) -> io::Result<Listener> {
     Ok(Listener {
         socket,
         registration,
+        is_shared: false,
     })
 }
 
@@ -206,6 +210,27 @@ impl Listener {
         }
     }
 
+    /// Says that other processes accept from the same socket, as those of a pre-fork server do.
+    ///
+    /// Such a listener is left to them: it is not sealed, its queue is not emptied, and the path of a
+    /// UNIX socket stays. What [`bind`] has from a service manager or a predecessor is known to be shared.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let ours = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let theirs = ours.try_clone()?;
+    /// let listener = graceful::Listener::try_from(ours)?.shared();
+    /// # drop((listener, theirs));
+    /// # Ok::<(), std::io::Error>(())
+    /// # })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.is_shared = true;
+        self
+    }
+
     /// Polls for the next connection.
     pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
         match &self.socket {
@@ -253,7 +278,7 @@ impl Listener {
         match &self.socket {
             Bound::Tcp(listener) => {
                 // Connections that have not sent anything would stay invisible, and be lost.
-                let _ = sys::accept_at_once(listener.as_fd());
+                let _ = sys::defer_accept(listener.as_fd(), 0);
                 sys::refuse_connects(listener.as_fd()).is_ok()
             }
             Bound::Unix(_, path) => {
@@ -267,9 +292,8 @@ impl Listener {
 
     /// Tells whether other processes accept from the same socket.
     pub(crate) fn is_shared(&self) -> bool {
-        self.registration
-            .as_ref()
-            .is_some_and(Registration::is_shared)
+        let registration = self.registration.as_ref();
+        self.is_shared || registration.is_some_and(Registration::is_shared)
     }
 }
 
@@ -366,25 +390,29 @@ impl fmt::Display for Listener {
     }
 }
 
-/// The listener is taken to be this process' alone: it is sealed before it is closed, which would make
-/// it refuse the connects of other processes that accept from the same socket.
-impl From<TcpListener> for Listener {
-    fn from(listener: TcpListener) -> Self {
+impl From<Bound> for Listener {
+    fn from(socket: Bound) -> Self {
         Self {
-            socket: Bound::Tcp(listener),
+            socket,
             registration: None,
+            is_shared: false,
         }
     }
 }
 
+impl From<TcpListener> for Listener {
+    /// The listener is taken to be this process' alone: it is sealed before it is closed, and then refuses
+    /// the connects that are meant for others; see [`shared`](Self::shared).
+    fn from(listener: TcpListener) -> Self {
+        Bound::Tcp(listener).into()
+    }
+}
+
 impl From<UnixListener> for Listener {
-    /// The path is removed at the end, as for a listener of [`bind`].
+    /// The path is removed at the end, as for a listener of [`bind`], unless it is [`shared`](Self::shared).
     fn from(listener: UnixListener) -> Self {
         let path = Path_::of_listener(&listener);
-        Self {
-            socket: Bound::Unix(listener, path),
-            registration: None,
-        }
+        Bound::Unix(listener, path).into()
     }
 }
 
@@ -519,3 +547,6 @@ impl From<BindError> for io::Error {
         Self::new(error.source.kind(), error)
     }
 }
+
+#[cfg(test)]
+mod tests;

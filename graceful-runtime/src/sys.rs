@@ -78,7 +78,6 @@ pub(crate) fn exit_now(code: i32) -> ! {
 /// # References
 ///
 /// `SO_BINDTOIFINDEX` in Linux' include/uapi/asm-generic/socket.h, `sock_bindtoindex` in net/core/sock.c
-#[cfg(target_os = "linux")]
 pub(crate) fn refuse_connects(listener: BorrowedFd<'_>) -> io::Result<()> {
     // Interfaces are numbered upwards from 1, so the last number is free.
     const NO_INTERFACE: libc::c_int = libc::c_int::MAX;
@@ -90,24 +89,14 @@ pub(crate) fn refuse_connects(listener: BorrowedFd<'_>) -> io::Result<()> {
     )
 }
 
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn refuse_connects(_: BorrowedFd<'_>) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Shows connections in the accept queue as soon as they are established, not with their first byte.
+/// Shows connections in the accept queue when their first byte comes, or after so many seconds; with 0
+/// as soon as they are established.
 ///
 /// # References
 ///
 /// `TCP_DEFER_ACCEPT` in tcp(7)
-#[cfg(target_os = "linux")]
-pub(crate) fn accept_at_once(listener: BorrowedFd<'_>) -> io::Result<()> {
-    set_option(listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 0)
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn accept_at_once(_: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(())
+pub(crate) fn defer_accept(listener: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {
+    set_option(listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
 }
 
 /// Returns how many received bytes nobody has read yet.
@@ -124,14 +113,8 @@ pub(crate) fn unread(socket: BorrowedFd<'_>) -> io::Result<usize> {
 /// # References
 ///
 /// `SIOCOUTQ` in tcp(7)
-#[cfg(target_os = "linux")]
 pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
     ask(socket, libc::TIOCOUTQ)
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn unacknowledged(_: BorrowedFd<'_>) -> io::Result<usize> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn ask(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<usize> {
@@ -145,7 +128,6 @@ fn ask(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<usize> {
     }
 }
 
-#[cfg(target_os = "linux")]
 fn set_option(
     socket: BorrowedFd<'_>,
     level: libc::c_int,

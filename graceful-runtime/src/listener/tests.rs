@@ -1,0 +1,140 @@
+//! The seal and its fallbacks, on real sockets.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use tokio::runtime::{Builder, Runtime};
+
+use super::*;
+
+/// How many clients wait in the accept queue.
+const QUEUED: usize = 3;
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Runs on a thread without any privilege, whoever runs the tests.
+fn as_an_ordinary_user(test: impl FnOnce() + Send) {
+    let nothing = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            set_capabilities(None, nothing).expect("everybody may give up privileges");
+            runtime().block_on(async { test() });
+        });
+    });
+}
+
+/// Listens on `address`; returns the addresses by which it is reached, too.
+fn listen(address: &str) -> (Listener, Vec<SocketAddr>) {
+    let bound = bind_tcp(address.parse().unwrap()).expect("the address is there");
+    let listener = Listener::from(bound);
+    let at = listener.local_addr().unwrap();
+    let reached = match at.ip() {
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()]
+        }
+        ip => vec![ip],
+    };
+    let reached = reached.into_iter().map(|ip| (ip, at.port()).into());
+    (listener, reached.collect())
+}
+
+fn is_refused<S>(connected: &io::Result<S>) -> bool {
+    connected
+        .as_ref()
+        .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+fn accept(listener: &Listener) -> Option<Stream> {
+    let accepted = listener.accept_now().expect("the queue can be read");
+    accepted.map(|(stream, _)| stream)
+}
+
+#[test]
+fn the_seal_keeps_the_queue_and_refuses_the_rest() {
+    as_an_ordinary_user(|| {
+        for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"] {
+            let (listener, reached) = listen(address);
+            let connect = |_| reached.iter().map(|at| TcpStream::connect(at).unwrap());
+            let mut queued: Vec<_> = (0..QUEUED).flat_map(connect).collect();
+            assert!(listener.seal(), "{address} can be sealed");
+
+            for at in &reached {
+                assert!(is_refused(&TcpStream::connect(at)), "{at} after the seal");
+            }
+            for client in &mut queued {
+                client.write_all(b"?").unwrap();
+                let Some(Stream::Tcp(served)) = accept(&listener) else {
+                    panic!("{address} has lost a connection");
+                };
+                SockRef::from(&served).send(b"!").unwrap();
+                client.read_exact(&mut [0]).expect("the connection works");
+            }
+            assert!(accept(&listener).is_none());
+            assert!(bind_tcp(reached[0]).is_err(), "the port stays taken");
+        }
+    });
+}
+
+#[test]
+fn the_seal_keeps_handshakes_under_way() {
+    as_an_ordinary_user(|| {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (listener, reached) = listen(address);
+            // For the kernel, a handshake lasts until the first byte then.
+            sys::defer_accept(listener.as_fd(), 60).expect("Linux has it");
+            let mut client = TcpStream::connect(reached[0]).unwrap();
+            assert!(accept(&listener).is_none(), "the handshake is under way");
+            assert!(listener.seal());
+            client.write_all(b"?").unwrap();
+            assert!(accept(&listener).is_some(), "{address} has lost it");
+        }
+    });
+}
+
+#[test]
+fn the_seal_of_a_unix_listener_is_the_end_of_its_path() {
+    runtime().block_on(async {
+        let name = format!("graceful-seal-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let listener = Listener::from(bind_unix(&path).await.unwrap());
+        let _queued = UnixStream::connect(&path).unwrap();
+        assert!(listener.seal());
+        let error = UnixStream::connect(&path).expect_err("the path is gone");
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(accept(&listener).is_some());
+        assert!(accept(&listener).is_none());
+    });
+}
+
+#[test]
+fn a_shared_listener_is_left_to_the_others() {
+    runtime().block_on(async {
+        let ours = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let theirs = ours.try_clone().unwrap();
+        let listener = Listener::try_from(ours).unwrap().shared();
+        assert!(!listener.seal());
+        drop(listener);
+        TcpStream::connect(theirs.local_addr().unwrap()).expect("they still accept");
+    });
+}
+
+#[test]
+fn what_is_bound_to_an_interface_needs_a_privilege_to_be_sealed() {
+    as_an_ordinary_user(|| {
+        let (listener, reached) = listen("127.0.0.1:0");
+        SockRef::from(&listener)
+            .bind_device(Some(b"lo"))
+            .expect("the first time, everybody may");
+        assert!(!listener.seal(), "the caller has to fall back");
+        TcpStream::connect(reached[0]).expect("it goes on accepting");
+    });
+}
