@@ -81,7 +81,7 @@ pub(crate) struct Lifecycle {
     /// The process is being ended from outside of the main thread.
     is_forced: AtomicBool,
     is_cut: AtomicBool,
-    /// Requests that were cut so that the hooks could run.
+    /// How much was cut so that the hooks could run.
     cut: AtomicUsize,
     servers: watch::Sender<Servers>,
     /// Whether it is open who serves: this process or its successor.
@@ -260,14 +260,9 @@ impl Lifecycle {
         self.servers.borrow().running
     }
 
-    /// Notes that what is in flight now is given up; the loop's own.
-    pub(crate) fn set_cut(&self) {
-        let requests = self
-            .connections()
-            .iter()
-            .map(|one| one.request_count())
-            .sum();
-        self.cut.store(requests, Ordering::Relaxed);
+    /// Notes that what is in flight now is given up, so many pieces of work; the loop's own.
+    pub(crate) fn set_cut(&self, count: usize) {
+        self.cut.store(count, Ordering::Relaxed);
         self.is_cut.store(true, Ordering::Release);
     }
 

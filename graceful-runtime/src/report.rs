@@ -202,9 +202,8 @@ pub(crate) fn waiting(lifecycle: &Lifecycle, trigger: Trigger) -> Line {
     Line::info(format!("waiting for {names}; {} left", Span(left)))
 }
 
-pub(crate) fn cut_off(lifecycle: &Lifecycle, trigger: Trigger) -> Line {
+pub(crate) fn cut_off(census: &Census, trigger: Trigger) -> Line {
     let spent = trigger.budget.begin().elapsed();
-    let census = Census::take(lifecycle);
     Line::warn(format!(
         "{} are used up, the rest belongs to the hooks: cutting {}",
         Span(spent),
@@ -230,9 +229,9 @@ fn forced(lifecycle: &Lifecycle, why: &str) -> Line {
     let census = Census::take(lifecycle);
     let names = census.named();
     let finished = count(lifecycle.finished.load(Ordering::Relaxed), "request");
-    let requests = census.requests.len();
     Line::warn(format!(
-        "{why}: cutting {names}; {finished} finished, {requests} cut"
+        "{why}: cutting {names}; {finished} finished, {} cut",
+        census.work()
     ))
 }
 
@@ -319,7 +318,12 @@ impl Census {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.kinds().iter().all(|(names, _)| names.is_empty()) && self.idle == 0
+        self.work() + self.idle == 0
+    }
+
+    /// Returns how much there is that somebody waits for.
+    pub(crate) fn work(&self) -> usize {
+        self.kinds().iter().map(|(names, _)| names.len()).sum()
     }
 
     /// Says what there is to wait for where nothing can be named.

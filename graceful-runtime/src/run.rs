@@ -29,7 +29,7 @@ use crate::handover::child::Report;
 use crate::handover::dialogue::{ParentEvent, ParentStep};
 use crate::lifecycle::{Lifecycle, Message, Trigger};
 use crate::phase::{Event, Phase};
-use crate::report::{self, Line, Output};
+use crate::report::{self, Census, Line, Output};
 use crate::server::{IntoServer, Servers};
 use crate::shutdown::Reason;
 use crate::signal::{Listening, Signal};
@@ -541,8 +541,9 @@ impl Guardian {
             self.force(DEADLINE_CODE, report::deadline(&self.lifecycle, trigger));
         }
         if now >= trigger.budget.cut_off() && self.has_cut_off_ahead() {
-            self.lifecycle.set_cut();
-            self.output.say(report::cut_off(&self.lifecycle, trigger));
+            let census = Census::take(&self.lifecycle);
+            self.lifecycle.set_cut(census.work());
+            self.output.say(report::cut_off(&census, trigger));
             self.step(Event::CutOff);
         } else if self
             .reported

@@ -227,7 +227,7 @@ impl<S: HttpService> Running<S> {
             lifecycle.count_servers(|servers| servers.last += 1);
         }
         let shared = Shared::new(Arc::clone(&lifecycle), serve.header_timeout);
-        report::listening(&serve.listener).emit();
+        report::listening(&serve.security.url(&serve.listener)).emit();
         Self {
             listener: serve.listener,
             service: serve.service,

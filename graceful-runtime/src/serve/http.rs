@@ -30,6 +30,7 @@ use super::connection::{Connection, Mood};
 use super::service::{HttpService, Tracked};
 use super::stream::{Io, Stream};
 use super::timer::Timer;
+use crate::listener::Listener;
 use crate::registry::Member;
 
 /// The first bytes of HTTP/2 (RFC 9113, section 3.4).
@@ -76,6 +77,18 @@ pub(super) enum Security {
     ClearText,
     #[cfg(feature = "tls")]
     Tls(super::tls::Tls),
+}
+
+impl Security {
+    /// Says where `listener` is reached, as a person would type it.
+    pub(super) fn url(&self, listener: &Listener) -> String {
+        let url = listener.to_string();
+        match self {
+            Self::ClearText => url,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => url.replacen("http:", "https:", 1),
+        }
+    }
 }
 
 #[cfg_attr(
