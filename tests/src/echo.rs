@@ -26,7 +26,7 @@ use tower_service::Service;
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The service. It says `handling PATH` when a handler begins and `finished PATH` when it ends,
-/// except for `/`, which is what a load uses.
+/// except for `/` and `/echo`, which are what loads use.
 #[derive(Clone, Copy, Debug)]
 pub struct Echo;
 
@@ -46,8 +46,10 @@ impl Service<Request<Incoming>> for Echo {
 
 async fn answer(request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
-    if path == "/" {
-        return text("hello");
+    match path.as_str() {
+        "/" => return text("hello"),
+        "/echo" => return echoed(request).await,
+        _ => {}
     }
     println!("handling {path}");
     let response = route(&path, request).await;
@@ -136,6 +138,19 @@ async fn upload(request: Request<Incoming>, in_the_drain: bool) -> Response<Body
     }
     match request.into_body().collect().await {
         Ok(body) => text(body.to_bytes().len().to_string()),
+        Err(error) => status(StatusCode::BAD_REQUEST, Bytes::from(error.to_string())),
+    }
+}
+
+/// Answers the request's body, with the process id before it, after a while.
+async fn echoed(request: Request<Incoming>) -> Response<Body> {
+    let query = Query(request.uri().query().unwrap_or("").to_owned());
+    sleep(query.milliseconds("ms")).await;
+    match request.into_body().collect().await {
+        Ok(body) => {
+            let id = format!("{} ", std::process::id());
+            text([id.as_bytes(), &body.to_bytes()].concat())
+        }
         Err(error) => status(StatusCode::BAD_REQUEST, Bytes::from(error.to_string())),
     }
 }
