@@ -1,4 +1,4 @@
-//! Chapter I of the behaviours, under a real systemd, with the unit files that ship in `examples`.
+//! I. A real systemd, with the unit files that ship in `examples`.
 //!
 //! Each test boots a systemd of its own (see `graceful_tests::systemd`). Where a machine cannot do that, it says so and passes.
 
@@ -162,7 +162,7 @@ fn free_address() -> Address {
 }
 
 #[test]
-fn start_is_over_when_the_server_accepts() {
+fn i2_start_is_over_when_the_server_accepts() {
     let Some(service) = Service::start("") else {
         return;
     };
@@ -171,7 +171,7 @@ fn start_is_over_when_the_server_accepts() {
 }
 
 #[test]
-fn reload_hands_over_under_load_and_nothing_is_lost() {
+fn i3_reload_hands_over_under_load_and_nothing_is_lost() {
     let Some(service) = Service::start("") else {
         return;
     };
@@ -190,7 +190,7 @@ fn reload_hands_over_under_load_and_nothing_is_lost() {
 }
 
 #[test]
-fn stop_after_a_reload_finishes_the_requests_of_both_processes() {
+fn i3_stop_after_a_reload_finishes_the_requests_of_both_processes() {
     let Some(service) = Service::start("") else {
         return;
     };
@@ -204,7 +204,7 @@ fn stop_after_a_reload_finishes_the_requests_of_both_processes() {
 }
 
 #[test]
-fn a_reload_that_fails_says_so_and_the_next_one_works() {
+fn i3_a_reload_that_fails_says_so_and_the_next_one_works() {
     let Some(service) = Service::start("") else {
         return;
     };
@@ -222,7 +222,7 @@ fn a_reload_that_fails_says_so_and_the_next_one_works() {
 }
 
 #[test]
-fn stop_during_a_reload_stops_both() {
+fn i3_stop_during_a_reload_stops_both() {
     let Some(service) = Service::start("") else {
         return;
     };
@@ -237,7 +237,7 @@ fn stop_during_a_reload_stops_both() {
 }
 
 #[test]
-fn listeners_in_the_store_outlive_restart_and_sigkill() {
+fn i4_listeners_in_the_store_outlive_restart_and_sigkill() {
     // A killed process takes with it the requests that it had accepted; a refused connect is what must not be.
     let Some(service) = Service::start("Restart=always\nRestartSec=0\nStartLimitInterval=0\n")
     else {
@@ -263,7 +263,7 @@ fn listeners_in_the_store_outlive_restart_and_sigkill() {
 }
 
 #[test]
-fn stop_asks_for_more_time_and_says_what_it_waits_for() {
+fn i2_stop_asks_for_more_time_and_says_what_it_waits_for() {
     let Some(service) = Service::start("TimeoutStopSec=500ms\n") else {
         return;
     };
@@ -277,7 +277,7 @@ fn stop_asks_for_more_time_and_says_what_it_waits_for() {
 }
 
 #[test]
-fn the_watchdog_hears_from_every_generation() {
+fn i2_the_watchdog_hears_from_every_generation() {
     let Some(service) = Service::start("WatchdogSec=1\n") else {
         return;
     };
@@ -292,7 +292,7 @@ fn the_watchdog_hears_from_every_generation() {
 }
 
 #[test]
-fn a_socket_unit_is_found_by_name_and_handed_over() {
+fn i1_a_socket_unit_is_found_by_name_and_handed_over() {
     let address = free_address();
     let socket = SOCKET_UNIT.replace("127.0.0.1:3000", &address.to_string());
     let units = [
