@@ -13,9 +13,9 @@ use std::time::Instant;
 use graceful_tests::address::is_refusal;
 use graceful_tests::load::Style;
 use graceful_tests::systemd::Systemd;
-use graceful_tests::{Address, Connection, LIMIT, Load, get};
+use graceful_tests::{Address, Connection, LIMIT, Load, SOON, get};
 
-const SERVER: &str = env!("CARGO_BIN_EXE_echo");
+const SERVER: &str = env!("CARGO_BIN_EXE_restart");
 const UNIT: &str = include_str!("../examples/systemd/graceful.service");
 const SOCKET_UNIT: &str = include_str!("../examples/systemd/graceful.socket");
 const SERVICE: &str = "graceful.service";
@@ -30,8 +30,14 @@ impl Service {
     /// Starts the service with `extra` lines in its `[Service]` section; `None` where this machine cannot boot a systemd.
     #[track_caller]
     fn start(extra: &str) -> Option<Self> {
+        Self::start_with("", extra)
+    }
+
+    /// As [`start`](Self::start), with `settings` of the server.
+    #[track_caller]
+    fn start_with(settings: &str, extra: &str) -> Option<Self> {
         let address = free_address();
-        let unit = unit(&format!("listen={address}"));
+        let unit = unit(&format!("listen={address} {settings}"));
         let extra = format!("[Service]\n{extra}");
         let units = [
             (SERVICE, unit.as_str()),
@@ -58,6 +64,21 @@ impl Service {
         let before = self.main_pid();
         self.systemd.must(&["reload", SERVICE]);
         assert_ne!(self.main_pid(), before, "{}", self.systemd.journal());
+    }
+
+    /// Reloads, which has to end soon, with `reason` in the status and the same process serving.
+    #[track_caller]
+    fn reload_in_vain(&self, reason: &str) {
+        let before = self.main_pid();
+        let begin = Instant::now();
+        self.systemd.must(&["reload", SERVICE]);
+        assert!(begin.elapsed() < SOON, "{}", self.systemd.journal());
+        let text = self.property("StatusText");
+        let says_why = text.starts_with("restart failed: ") && text.contains(reason);
+        assert!(says_why, "{text}\n{}", self.systemd.journal());
+        assert_eq!(self.property("ActiveState"), "active");
+        assert_eq!(self.main_pid(), before);
+        assert_eq!(self.pid(), before);
     }
 
     fn property(&self, name: &str) -> String {
@@ -108,6 +129,16 @@ impl Service {
         }
     }
 
+    /// Sends a request but for its last byte, and returns when it is in flight.
+    #[track_caller]
+    fn begin_upload(&self) -> Connection {
+        let mut connection = Connection::open(&self.address);
+        connection.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n");
+        assert_eq!(connection.head().status, 100);
+        connection.send("x");
+        connection
+    }
+
     /// Asks for an answer of one second, and returns when its first piece has arrived.
     fn begin_long_answer(&self) -> Connection {
         let mut connection = Connection::open(&self.address);
@@ -125,6 +156,13 @@ fn finish_long_answer(mut connection: Connection) {
         rest.contains("19;") && rest.ends_with("0\r\n\r\n"),
         "{rest:?}"
     );
+}
+
+fn finish_upload(mut connection: Connection) {
+    connection.send("x");
+    let response = connection.response();
+    response.expect_last();
+    assert_eq!(response.text(), "2");
 }
 
 /// Asks again and again while something is done, and fails where one of the questions did.
@@ -149,9 +187,9 @@ fn meanwhile(ask: impl Fn() -> io::Result<()> + Sync, act: impl FnOnce()) {
     });
 }
 
-/// The shipped unit for the server of the tests.
-fn unit(arguments: &str) -> String {
-    let start = format!("ExecStart=/rig/server restart=USR2 timeout=10s {arguments}");
+/// The shipped unit for the server of the tests. Of two settings with one name the first counts.
+fn unit(settings: &str) -> String {
+    let start = format!("ExecStart=/rig/server restart=USR2 {settings} timeout=10s");
     UNIT.replace("ExecStart=/usr/local/bin/server", &start)
 }
 
@@ -219,6 +257,35 @@ fn i3_a_reload_that_fails_says_so_and_the_next_one_works() {
     service.systemd.deploy(Path::new(SERVER), "server");
     service.reload();
     service.wait_until_main_answers();
+}
+
+#[test]
+fn i3_a_reload_that_a_hook_vetoes_ends_and_says_why() {
+    let Some(service) = Service::start_with("leave=error", "") else {
+        return;
+    };
+    service.reload_in_vain("a migration is under way");
+    service.reload_in_vain("a migration is under way");
+    service.systemd.must(&["stop", SERVICE]);
+    service.expect_success();
+}
+
+#[test]
+fn i3_a_reload_that_is_refused_ends_and_says_why() {
+    let Some(service) = Service::start_with("timeout=300s", "") else {
+        return;
+    };
+    let mut on_the_old = Vec::new();
+    for _ in 0..8 {
+        service.wait_until_main_answers();
+        on_the_old.push(service.begin_upload());
+        service.reload();
+    }
+    service.wait_until_main_answers();
+    service.reload_in_vain("8 earlier processes still drain");
+    on_the_old.into_iter().for_each(finish_upload);
+    service.systemd.must(&["stop", SERVICE]);
+    service.expect_success();
 }
 
 #[test]
