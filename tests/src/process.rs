@@ -363,6 +363,16 @@ pub fn ignoring_hangup(command: Command) -> Command {
     wrapped("sh", &["-c", r#"trap "" HUP; exec "$0" "$@""#], command)
 }
 
+/// Returns the command that runs `command` with descriptor 3 as a service manager's, called `web` and meant for the process
+/// `pid`, which is in the words of the shell: `$$` is the right one.
+pub fn activated(descriptor: impl Into<OwnedFd>, pid: &str, command: Command) -> Command {
+    let variables = format!("LISTEN_PID={pid} LISTEN_FDS=1 LISTEN_FDNAMES=web");
+    let script = format!(r#"exec 3<&0 </dev/null; export {variables}; exec "$0" "$@""#);
+    let mut activated = wrapped("sh", &["-c", &script], command);
+    activated.stdin(descriptor.into());
+    activated
+}
+
 fn wrapped(program: &str, arguments: &[&str], command: Command) -> Command {
     let mut wrapped = Command::new(program);
     wrapped

@@ -1,0 +1,231 @@
+//! I1 and I2: what a service manager gives to a process, and what it is told; any manager that keeps to the protocol.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use graceful_tests::log::Log;
+use graceful_tests::process::activated;
+use graceful_tests::{Address, Connection, LIMIT, Manager, Server, Signal, command, get};
+
+#[test]
+fn i1_a_socket_is_found_by_name_and_by_address_blocking_or_not() {
+    for is_nonblocking in [false, true] {
+        let by_name = |_: &Address| "systemd:web".to_owned();
+        for asked in [by_name, Address::to_string] {
+            let (socket, address) = socket();
+            socket.set_nonblocking(is_nonblocking).expect("it is ours");
+            let server = start_with(&socket, &asked(&address));
+            assert_eq!(server.address(), &address);
+            server.wait_until_ready();
+            stop(server);
+        }
+    }
+}
+
+#[test]
+fn i1_a_grandchild_sees_nothing_of_it() {
+    let (socket, address) = socket();
+    let name = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd()));
+    let name = name.expect("it is open").display().to_string();
+    let server = start_with(&socket, &address.to_string());
+    let mut connection = server.wait_until_ready();
+    assert_eq!(private_variables(&mut connection), [""; 0]);
+    let descriptors = connection.get("/descriptors").text();
+    assert!(!descriptors.contains(&name), "{name} in {descriptors}");
+    stop(server);
+}
+
+#[test]
+fn i1_a_socket_of_a_manager_goes_on_when_the_server_has_ended() {
+    let (socket, address) = socket();
+    stop(start_with(&socket, "systemd:web"));
+    let mut connection = Connection::open(&address);
+    connection.send(get("/"));
+    let server = start_with(&socket, "systemd:web");
+    assert_eq!(connection.response().text(), "hello");
+    stop(server);
+}
+
+#[test]
+fn i1_a_socket_for_another_process_is_none() {
+    let (socket, address) = socket();
+    for (asked, said) in [
+        ("systemd:web".to_owned(), "systemd:web"),
+        (address.to_string(), "in use"),
+    ] {
+        let command = command!("echo", format!("listen={asked}"));
+        let socket = socket.try_clone().expect("it is open");
+        let log = Server::spawn(activated(socket, "$PPID", command)).exit();
+        let log = log.expect(1);
+        assert!(log.has(said), "{log}");
+    }
+}
+
+#[test]
+fn i1_what_is_no_listener_is_named_and_ignored() {
+    let file = File::open("/dev/null").expect("it is always there");
+    let server = Server::start(activated(file, "$$", command!("echo")));
+    server.wait_for("descriptor 3 (web) of the service manager is ignored: ");
+    stop(server);
+}
+
+#[test]
+fn i1_systemd_socket_activate_starts_the_server() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let [web, admin] = ["web", "admin"].map(|name| directory.path().join(name));
+    let mut command = Command::new("systemd-socket-activate");
+    if let Err(error) = command.arg("--version").output() {
+        return eprintln!("skipped: systemd-socket-activate: {error}");
+    }
+    let mut command = Command::new("systemd-socket-activate");
+    command
+        .arg("--listen")
+        .arg(&web)
+        .arg("--listen")
+        .arg(&admin)
+        .arg("--fdname=web:admin")
+        .args([env!("CARGO_BIN_EXE_echo"), "listen=systemd:admin"]);
+    let server = Server::spawn(command);
+    server.wait_for_times("Listening on", 2);
+    // The first connection starts the program, which asks for one of the two.
+    let mut connection = Connection::open(&Address::Unix(admin));
+    assert_eq!(connection.get("/pid").text(), server.id().to_string());
+    assert_eq!(private_variables(&mut connection), [""; 0]);
+    server.wait_for("systemd:web was inherited and is not used any more: closed");
+    Address::Unix(web).wait_until_refused();
+    stop(server);
+}
+
+#[test]
+fn i2_a_manager_is_told_of_the_start_of_the_drain_and_of_its_progress() {
+    let manager = Manager::start();
+    let told = manager.log();
+    let server = Server::start(notifying(&manager, command!("echo", "timeout=60s")));
+    told.wait_for("READY=1");
+    let mut uploads = [(); 2].map(|()| begin_upload(&server));
+    server.signal(Signal::TERM);
+    told.wait_for("STOPPING=1");
+    // The status is told each second, and more time is asked for only where something has changed.
+    told.wait_for_times("draining 2 requests", 3);
+    assert_eq!(told.lines_with("EXTEND_TIMEOUT_USEC=").len(), 1, "{told}");
+    let [first, second] = &mut uploads;
+    finish_upload(first);
+    told.wait_for("draining 1 request");
+    told.wait_for_times("EXTEND_TIMEOUT_USEC=", 2);
+    finish_upload(second);
+    server.exit().expect(0);
+    assert!(told.position("READY=1") < told.position("STOPPING=1"));
+}
+
+#[test]
+fn i2_the_watchdog_hears_of_a_runtime_as_long_as_it_is_alive() {
+    let manager = Manager::start();
+    let mut command = notifying(&manager, command!("echo", "flavor=current_thread"));
+    command.env("WATCHDOG_USEC", "100000");
+    let server = Server::start(command);
+    let mut connection = server.wait_until_ready();
+    manager.log().wait_for_times("WATCHDOG=1", 3);
+    connection.send(get("/block?ms=600000"));
+    server.wait_for("handling /block");
+    let heard = || manager.log().lines_with("WATCHDOG=1").len();
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let before = heard();
+        // Twenty times as long as it takes a runtime that is alive.
+        sleep(Duration::from_secs(1));
+        if heard() == before {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it is still told");
+    }
+}
+
+#[test]
+fn i2_without_a_manager_there_is_nothing_of_it() {
+    let manager = Manager::start();
+    let with = Server::start(notifying(&manager, command!("echo")));
+    let mut command = command!("echo");
+    command
+        .env_remove("NOTIFY_SOCKET")
+        .env("WATCHDOG_USEC", "100000");
+    let without = Server::start(command);
+    let mut connections = [&with, &without].map(Server::wait_until_ready);
+    for connection in &mut connections {
+        assert_eq!(private_variables(connection), [""; 0]);
+    }
+    // The one to speak to the manager.
+    assert_eq!(sockets(&without), sockets(&with) - 1);
+    stop(with);
+    stop(without);
+}
+
+fn socket() -> (TcpListener, Address) {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = Address::Tcp(socket.local_addr().expect("it is bound"));
+    (socket, address)
+}
+
+/// Starts a server that asks for `asked`, with `socket` as the one of its manager.
+#[track_caller]
+fn start_with(socket: &TcpListener, asked: &str) -> Server {
+    let socket = socket.try_clone().expect("it is open");
+    let command = command!("echo", format!("listen={asked}"));
+    Server::start(activated(socket, "$$", command))
+}
+
+#[track_caller]
+fn stop(server: Server) -> Log {
+    server.signal(Signal::TERM);
+    server.exit().expect(0)
+}
+
+fn notifying(manager: &Manager, mut command: Command) -> Command {
+    command.env("NOTIFY_SOCKET", manager.address());
+    command
+}
+
+/// Returns what a process that the server starts would take for a message of a manager to itself.
+fn private_variables(connection: &mut Connection) -> Vec<String> {
+    let environment = connection.get("/environment").text();
+    let is_private = |line: &&str| {
+        ["LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_"]
+            .iter()
+            .any(|name| line.starts_with(name))
+    };
+    environment
+        .lines()
+        .filter(is_private)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn sockets(server: &Server) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", server.id())).expect("it runs");
+    // One that was closed meanwhile is none.
+    let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    targets
+        .filter(|target| target.to_string_lossy().starts_with("socket:"))
+        .count()
+}
+
+/// Sends a request but for its last byte, and returns when it is in flight.
+#[track_caller]
+fn begin_upload(server: &Server) -> Connection {
+    let mut connection = server.connect();
+    connection.send(
+        "POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n",
+    );
+    assert_eq!(connection.head().status, 100);
+    connection.send("x");
+    connection
+}
+
+#[track_caller]
+fn finish_upload(connection: &mut Connection) {
+    connection.send("x");
+    connection.response().expect_last();
+}
