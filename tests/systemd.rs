@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use graceful_tests::address::is_refusal;
+use graceful_tests::deployment::Gate;
 use graceful_tests::load::Style;
 use graceful_tests::systemd::Systemd;
 use graceful_tests::{Address, Connection, LIMIT, Load, SOON, get};
@@ -57,7 +58,14 @@ impl Service {
             }
         };
         systemd.deploy(Path::new(SERVER), "server");
-        Some(Self { systemd, address })
+        let service = Self { systemd, address };
+        service.set("");
+        Some(service)
+    }
+
+    /// Makes the next generation read `setting`.
+    fn set(&self, setting: &str) {
+        fs::write(self.systemd.shared().join("settings"), setting).expect("it can be written");
     }
 
     fn reload(&self) {
@@ -189,7 +197,8 @@ fn meanwhile(ask: impl Fn() -> io::Result<()> + Sync, act: impl FnOnce()) {
 
 /// The shipped unit for the server of the tests. Of two settings with one name the first counts.
 fn unit(settings: &str) -> String {
-    let start = format!("ExecStart=/rig/server restart=USR2 {settings} timeout=10s");
+    let settings = format!("settings=/rig/settings {settings} timeout=10s");
+    let start = format!("ExecStart=/rig/server restart=USR2 {settings}");
     UNIT.replace("ExecStart=/usr/local/bin/server", &start)
 }
 
@@ -225,6 +234,26 @@ fn i3_reload_hands_over_under_load_and_nothing_is_lost() {
     service.systemd.must(&["stop", SERVICE]);
     service.expect_success();
     loads.into_iter().for_each(Load::expect_nothing_lost);
+}
+
+#[test]
+fn i3_reload_is_over_when_the_successor_serves() {
+    let Some(service) = Service::start("") else {
+        return;
+    };
+    let before = service.main_pid();
+    let gate = Gate::at(&service.systemd.shared().join("gate"));
+    service.set("gate=/rig/gate");
+    service.systemd.must(&["reload", "--no-block", SERVICE]);
+    let (_, held) = gate.wait();
+    assert_eq!(service.property("ActiveState"), "reloading");
+    assert_eq!(service.property("StatusText"), "restarting");
+    assert_eq!(service.main_pid(), before);
+    assert_eq!(service.pid(), before);
+    drop(held);
+    service.wait_for("ActiveState", |state| state == "active");
+    assert_ne!(service.main_pid(), before);
+    service.wait_until_main_answers();
 }
 
 #[test]

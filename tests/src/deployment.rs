@@ -142,13 +142,11 @@ impl Deployment {
     /// Makes the next generations wait before their servers start.
     pub fn set_gate(&self, settings: &[&str]) -> Gate {
         let path = self.path().join("gate");
-        // The file of a gate before this one.
-        let _ = fs::remove_file(&path);
-        let gate = UnixListener::bind(&path).expect("a new directory can be written to");
+        let gate = Gate::at(&path);
         let setting = format!("gate={}", path.display());
         let settings: Vec<_> = settings.iter().copied().chain([setting.as_str()]).collect();
         self.set(&settings);
-        Gate(gate)
+        gate
     }
 
     /// Deploys the good program again.
@@ -391,9 +389,16 @@ impl Generation {
 }
 
 impl Gate {
+    /// Puts a gate at `path`, where there may have been one before.
+    #[track_caller]
+    pub fn at(path: &Path) -> Self {
+        let _ = fs::remove_file(path);
+        Self(UnixListener::bind(path).expect("a new directory can be written to"))
+    }
+
     /// Waits until a process has come here, and returns its id and the connection that holds it up.
     #[track_caller]
-    fn wait(&self) -> (u32, UnixStream) {
+    pub fn wait(&self) -> (u32, UnixStream) {
         let limit = Timespec::try_from(LIMIT).expect("it is a few seconds");
         let mut waiting = [PollFd::new(&self.0, PollFlags::IN)];
         let count = poll(&mut waiting, Some(&limit)).expect("a socket can be polled");
