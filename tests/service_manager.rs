@@ -122,6 +122,22 @@ fn i2_a_manager_is_told_of_the_start_of_the_drain_and_of_its_progress() {
 }
 
 #[test]
+fn i2_a_restart_that_is_vetoed_is_a_reload_that_ends() {
+    let manager = Manager::start();
+    let vetoing = command!("restart", "restart=USR2", "leave=error");
+    let server = Server::start(notifying(&manager, vetoing));
+    server.wait_until_ready();
+    server.signal(Signal::USR2);
+    let told = manager.log();
+    told.wait_for("STATUS=restart failed: a migration is under way");
+    // What `Type=notify-reload` waits for: both of the first two, and then the third.
+    assert_eq!(told.lines_with("RELOADING=1").len(), 1);
+    assert_eq!(told.lines_with("MONOTONIC_USEC=").len(), 1);
+    assert_eq!(told.lines_with("READY=1").len(), 2);
+    stop(server);
+}
+
+#[test]
 fn i2_the_watchdog_hears_of_a_runtime_as_long_as_it_is_alive() {
     let manager = Manager::start();
     let mut command = notifying(&manager, command!("echo", "flavor=current_thread"));

@@ -657,6 +657,10 @@ impl Guardian {
     /// Begins a restart, or says what speaks against it.
     fn restart(&mut self, answer: Option<Answer>) {
         let phase = self.lifecycle.phase();
+        if phase == Phase::Ready {
+            // It may have sent the signal, and be waiting for an answer to it, whatever that is.
+            self.lifecycle.service_manager.reloading();
+        }
         let refusal = match &mut self.succession {
             None => Some(RestartError::new(
                 "this lifecycle does not stand for the process",

@@ -96,7 +96,6 @@ impl Handover {
 fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(Report)) {
     let service_manager = plan.service_manager.clone();
     let listeners = plan.listeners.iter().map(|listener| listener.id).collect();
-    service_manager.reloading();
     match start(plan) {
         Ok((channel, successor, deadline)) => Driver {
             listeners,
