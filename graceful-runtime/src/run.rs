@@ -410,9 +410,12 @@ async fn announce(lifecycle: &Lifecycle, lame_duck: Duration, servers_gone: &Not
             false
         };
         let are_done = are_done.or(is_late).await;
-        tokio::time::sleep_until(end.into())
-            .or(servers_gone.notified())
-            .await;
+        // A timer rounds up to whole milliseconds, which nobody needs where there is no lame duck.
+        if end > Instant::now() {
+            tokio::time::sleep_until(end.into())
+                .or(servers_gone.notified())
+                .await;
+        }
         lifecycle.tell(Message::Happened(Event::LameDuckOver));
         if !are_done {
             // They had half of the budget; the drain goes on beside them.
