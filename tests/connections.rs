@@ -16,6 +16,7 @@ use tempfile::TempDir;
 struct Listen {
     setting: String,
     unix: Option<(TempDir, PathBuf)>,
+    certificate: Option<Certificate>,
 }
 
 macro_rules! over_tcp_and_unix {
@@ -43,10 +44,29 @@ over_tcp_and_unix! {
     c7_pipelined_requests_are_answered
     c7_pipelined_requests_with_bodies_are_answered
     c7_a_pipelined_request_that_comes_in_pieces_is_answered
+    c7_a_pipeline_of_thousands_is_answered
+    c7_a_pipeline_of_thousands_is_answered_by_a_lame_duck
     c8_a_connect_after_the_seal_is_refused
     c9_connect_per_request_clients_lose_nothing
     c10_the_accept_queue_is_served
     c15_a_connection_limit_holds_and_the_waiting_are_served
+}
+
+/// TLS hides what has come and was not read yet, which pipelining depends on.
+mod over_tls {
+    macro_rules! over_tls {
+        ($($name:ident)*) => {
+            $(#[test] fn $name() { super::$name(&super::Listen::tls()); })*
+        };
+    }
+
+    over_tls! {
+        c7_a_pipeline_of_thousands_is_answered
+        c7_a_pipeline_of_thousands_is_answered_by_a_lame_duck
+        c7_a_pipelined_request_that_comes_in_pieces_is_answered
+        c7_pipelined_requests_are_answered
+        c7_pipelined_requests_with_bodies_are_answered
+    }
 }
 
 fn c1_idle_beyond_the_grace_is_closed(listen: &Listen) {
@@ -181,7 +201,7 @@ fn c6_half_a_head_that_is_never_completed_is_ended(listen: &Listen) {
 
 fn c7_pipelined_requests_are_answered(listen: &Listen) {
     let server = listen.start(&[]);
-    let mut connection = server.connect();
+    let mut connection = listen.connect(&server);
     connection.send(get("/sleep?ms=300").repeat(3));
     server.wait_for("handling /sleep");
     server.drain();
@@ -199,7 +219,7 @@ fn c7_pipelined_requests_are_answered(listen: &Listen) {
 
 fn c7_pipelined_requests_with_bodies_are_answered(listen: &Listen) {
     let server = listen.start(&[]);
-    let mut connection = server.connect();
+    let mut connection = listen.connect(&server);
     // What looks like the end of a head is a part of the first body.
     let post =
         "POST /upload?wait=drain HTTP/1.1\r\nhost: test\r\ncontent-length: 8\r\n\r\na\r\n\r\nbcd";
@@ -219,7 +239,7 @@ fn c7_a_pipelined_request_that_comes_in_pieces_is_answered(listen: &Listen) {
     let next = get("/");
     for first in [1, 10, next.len() - 2] {
         let server = listen.start(&[]);
-        let mut connection = server.connect();
+        let mut connection = listen.connect(&server);
         connection.send(get("/sleep?ms=1000"));
         server.wait_for("handling /sleep");
         for piece in [&next[..first], &next[first..]] {
@@ -236,6 +256,56 @@ fn c7_a_pipelined_request_that_comes_in_pieces_is_answered(listen: &Listen) {
         connection.expect_eof();
         listen.expect_clean_end(server);
     }
+}
+
+fn c7_a_pipeline_of_thousands_is_answered(listen: &Listen) {
+    for offset in OFFSETS {
+        let server = listen.start(&[]);
+        let mut connection = listen.connect(&server);
+        connection.send(pipeline(&format!("/sleep?ms=200&from=drain&{offset}")));
+        server.wait_for("handling /sleep");
+        server.drain();
+        expect_pipeline(&mut connection);
+        listen.expect_clean_end(server);
+    }
+}
+
+fn c7_a_pipeline_of_thousands_is_answered_by_a_lame_duck(listen: &Listen) {
+    for offset in OFFSETS {
+        let server = listen.start(&["lame_duck=1s", "grace=30s"]);
+        let [mut connection, mut kept, mut silent] = [(); 3].map(|()| listen.connect(&server));
+        connection.send(pipeline(&format!("/wait?{offset}")));
+        server.wait_for("handling /wait");
+        server.signal(Signal::TERM);
+        while !kept.get("/").says_close() {}
+        silent.get("/go").expect_last();
+        expect_pipeline(&mut connection);
+        listen.expect_clean_end(server);
+    }
+}
+
+/// So many bytes more before a pipeline, so that the server's reads cut it here and there.
+const OFFSETS: [&str; 3] = ["", "0123456789", "01234567890123456789"];
+
+/// As many requests as the buffer of a socket takes while nobody reads: all have been received.
+const PIPELINED: usize = 2000;
+
+fn pipeline(first: &str) -> String {
+    get(first) + &get("/").repeat(PIPELINED)
+}
+
+#[track_caller]
+fn expect_pipeline(connection: &mut Connection) {
+    for number in 0..=PIPELINED {
+        let response = connection.try_response();
+        let response = response.unwrap_or_else(|error| panic!("response {number}: {error}"));
+        assert_eq!(
+            (response.status, response.says_close()),
+            (200, number == PIPELINED),
+            "response {number}"
+        );
+    }
+    connection.expect_eof();
 }
 
 fn c8_a_connect_after_the_seal_is_refused(listen: &Listen) {
@@ -413,7 +483,7 @@ fn c10_the_accept_queue_is_served_over_ipv6() {
     for address in ["listen=[::1]:0", "listen=[::]:0"] {
         let listen = Listen {
             setting: address.into(),
-            unix: None,
+            ..Listen::tcp()
         };
         c10_the_accept_queue_is_served(&listen);
         c8_a_connect_after_the_seal_is_refused(&listen);
@@ -435,6 +505,14 @@ impl Listen {
         Self {
             setting: "listen=127.0.0.1:0".into(),
             unix: None,
+            certificate: None,
+        }
+    }
+
+    fn tls() -> Self {
+        Self {
+            certificate: Some(Certificate::new()),
+            ..Self::tcp()
         }
     }
 
@@ -444,6 +522,7 @@ impl Listen {
         Self {
             setting: format!("listen=unix:{}", path.display()),
             unix: Some((directory, path)),
+            certificate: None,
         }
     }
 
@@ -451,7 +530,16 @@ impl Listen {
     fn start(&self, settings: &[&str]) -> Server {
         let mut command = command!("echo", "timeout=60s", &self.setting);
         command.args(settings);
+        command.args(self.certificate.as_ref().map(Certificate::setting));
         Server::start(command)
+    }
+
+    /// Opens a connection to a server of [`start`](Self::start).
+    fn connect(&self, server: &Server) -> Connection {
+        match &self.certificate {
+            Some(certificate) => certificate.connect(server.address(), "http/1.1"),
+            None => server.connect(),
+        }
     }
 
     /// Waits for the process to end, well before its deadline, with nothing left behind.

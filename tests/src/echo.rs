@@ -68,6 +68,8 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
             )
             .await
         }
+        "/wait" => waited().await,
+        "/go" => go(),
         "/stream" => stream(query.number("n"), query.milliseconds("ms")),
         "/events" => events(),
         "/upload" => upload(request, query.text("wait") == Some("drain")).await,
@@ -100,6 +102,19 @@ async fn slept(time: Duration, from_drain: bool) -> Response<Body> {
     sleep(time).await;
     SLEEPING.fetch_sub(1, Ordering::SeqCst);
     text(format!("slept beside {}", sleeping - 1))
+}
+
+static GO: Notify = Notify::const_new();
+
+/// Answers when another client asks for `/go`.
+async fn waited() -> Response<Body> {
+    GO.notified().await;
+    text("waited")
+}
+
+fn go() -> Response<Body> {
+    GO.notify_one();
+    text("go")
 }
 
 /// Sends `count` pieces, `interval` apart.

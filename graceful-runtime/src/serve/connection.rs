@@ -219,14 +219,25 @@ impl Connection {
         if self.is_between_messages.load(Ordering::Relaxed) {
             self.has_read.store(!bytes.is_empty(), Ordering::Relaxed);
         }
-        self.unread.store(0, Ordering::Relaxed);
+        let goes_on = self.unread.swap(0, Ordering::Relaxed) > 0;
         let ahead = self.ahead.load(Ordering::Relaxed);
-        // What is less than a request when the last one has been answered is an error of the estimate.
+        // What is less than a request when the last one has been answered is an error of the estimate,
+        // or the begin of the request that goes on in these bytes.
         let is_rest = self.in_flight() == 0 && ahead < SHORTEST_REQUEST;
-        let before = if is_rest { 0 } else { ahead };
+        let before = match ahead {
+            _ if !is_rest => ahead,
+            1.. if goes_on => ahead,
+            _ => 0,
+        };
         // No buffer holds so much that it would not fit.
         self.ahead
             .store(before + bytes.len() as i64, Ordering::Relaxed);
+    }
+
+    /// Notes bytes that were read before hyper came, which are all that was read of what follows.
+    pub(super) fn note_prefix(&self, bytes: &[u8]) {
+        self.ahead.store(0, Ordering::Relaxed);
+        self.note_read(bytes);
     }
 
     /// Notes how many bytes have come that hyper has not asked for yet.

@@ -342,7 +342,7 @@ async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
     connection.settle();
     // Nothing but the bytes is kept of hyper; the socket comes back by the drop of `Io`.
     match hyper.into_parts() {
-        Some(parts) if is_idle => Ended::Idle(parts.read_buf),
+        Some(mut parts) if is_idle => Ended::Idle(parts.io.inner_mut().unused(parts.read_buf)),
         _ => ended,
     }
 }

@@ -23,7 +23,7 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::TlsStream<Self>>),
+    Tls(Box<tokio_rustls::server::TlsStream<Self>>),
     #[cfg(test)]
     Duplex(tokio::io::DuplexStream),
 }
@@ -74,7 +74,7 @@ impl Stream {
 
     /// Looks for what the peer has sent, without reading it: 0 bytes where it has closed its side. The
     /// task is woken when there is something.
-    fn poll_unread(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => {
                 let mut byte = [0];
@@ -85,7 +85,7 @@ impl Stream {
             }
             Self::Unix(stream) => loop {
                 ready!(stream.poll_read_ready(cx))?;
-                let peek = || SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+                let peek = || SockRef::from(&*stream).peek(&mut [MaybeUninit::uninit()]);
                 match stream.try_io(Interest::READABLE, peek) {
                     Ok(0) => return Poll::Ready(Ok(0)),
                     Ok(_) => return Poll::Ready(sys::unread(stream.as_fd())),
@@ -93,9 +93,40 @@ impl Stream {
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             },
-            #[cfg(any(test, feature = "tls"))]
-            _ => Poll::Pending,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => {
+                let held = plaintext(stream);
+                if held == 0 {
+                    let count = ready!(stream.get_mut().0.poll_unread(cx))?;
+                    if count == 0 {
+                        // Whether the peer closed in order is for TLS to say, at the next read.
+                        return Poll::Pending;
+                    }
+                }
+                Poll::Ready(Ok(self.unread()))
+            }
+            #[cfg(test)]
+            Self::Duplex(_) => Poll::Pending,
         }
+    }
+
+    /// Returns how many bytes have come and were not read; under TLS at least as many.
+    fn unread(&mut self) -> usize {
+        let socket = self.socket();
+        let received = socket.map_or(0, |socket| sys::unread(socket).unwrap_or(0));
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => received + plaintext(stream),
+            _ => received,
+        }
+    }
+
+    /// Tells whether a read that leaves room in its buffer has not emptied the socket.
+    fn reads_in_parts(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return matches!(self, Self::Tls(_));
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     /// Tells whether the end of the stream has to be written, because the peer would take a bare end
@@ -116,6 +147,14 @@ impl Stream {
             _ => Poll::Ready(Ok(())),
         }
     }
+}
+
+/// Returns how many bytes TLS has decrypted and nobody has read.
+#[cfg(feature = "tls")]
+fn plaintext(stream: &mut tokio_rustls::server::TlsStream<Stream>) -> usize {
+    // Nothing new is put in, so this only asks.
+    let state = stream.get_mut().1.process_new_packets();
+    state.map_or(0, |state| state.plaintext_bytes_to_read())
 }
 
 /// Calls the same method on whatever socket it is.
@@ -188,7 +227,7 @@ pub(crate) struct Io {
 impl Io {
     pub(crate) fn new(stream: Stream, prefix: Bytes, connection: Arc<Connection>) -> Self {
         if !prefix.is_empty() {
-            connection.note_read(&prefix);
+            connection.note_prefix(&prefix);
         }
         Self {
             stream: Some(stream),
@@ -208,9 +247,27 @@ impl Io {
         self.stream.take()
     }
 
+    /// Returns what has been read and not been used: what hyper has `left`, and what it never took.
+    pub(super) fn unused(&mut self, left: Bytes) -> Bytes {
+        let prefix = std::mem::take(&mut self.prefix);
+        match (left.is_empty(), prefix.is_empty()) {
+            (_, true) => left,
+            (true, _) => prefix,
+            (false, false) => [left, prefix].concat().into(),
+        }
+    }
+
     /// Tells whether [`poll_flush`](AsyncWrite::poll_flush) fails when the client has gone.
     pub(super) fn notices_the_end(&self) -> bool {
         matches!(self.stream, Some(Stream::Tcp(_) | Stream::Unix(_)))
+    }
+
+    /// Notes what is left behind a read: pipelined requests that have come, too.
+    fn note_unread(&mut self) {
+        if !self.connection.is_http2() && !self.connection.is_upgraded() {
+            let count = self.stream().unread();
+            self.connection.note_unread(count);
+        }
     }
 
     fn stream(&mut self) -> Pin<&mut Stream> {
@@ -232,11 +289,17 @@ impl AsyncRead for Io {
             let length = self.prefix.len().min(buffer.remaining());
             buffer.put_slice(&self.prefix[..length]);
             self.prefix.advance(length);
+            if self.prefix.is_empty() {
+                self.note_unread();
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         ready!(self.stream().poll_read(cx, buffer))?;
         self.connection.note_read(&buffer.filled()[before..]);
+        if buffer.remaining() == 0 || self.stream().reads_in_parts() {
+            self.note_unread();
+        }
         Poll::Ready(Ok(()))
     }
 }

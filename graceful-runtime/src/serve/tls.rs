@@ -124,7 +124,7 @@ impl Tls {
         });
         let stream = shaken.await?;
         connection.note_activity();
-        Some(Stream::Tls(Box::new(stream.into())))
+        Some(Stream::Tls(Box::new(stream)))
     }
 }
 
