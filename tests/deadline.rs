@@ -104,6 +104,17 @@ fn d5_a_timeout_of_nothing_is_immediate((flavor, _): Flavor) {
     assert!(connection.try_response().is_err(), "it was cut");
 }
 
+#[test]
+fn d4_a_hook_that_ends_at_the_deadline_leaves_one_code() {
+    for _ in 0..10 {
+        let server = Server::start(command!("last_hook", "until=deadline", "timeout=300ms"));
+        server.signal(Signal::TERM);
+        let exit = server.exit_within(SOON);
+        let is_forced = exit.log.has("the deadline of");
+        exit.expect(if is_forced { 124 } else { 0 });
+    }
+}
+
 /// Sends `SIGTERM` and waits for the process to use up its budget.
 #[track_caller]
 fn expect_gone_at_the_deadline(server: Server) -> Log {

@@ -163,6 +163,19 @@ fn a7_a_second_int_ends_it_at_once_and_the_report_names_what_was_cut() {
 }
 
 #[test]
+fn a7_a_second_int_that_meets_the_end_leaves_one_code() {
+    for _ in 0..10 {
+        let server = server!("last_hook", "until=interrupt", "timeout=60s");
+        server.signal(Signal::INT);
+        server.wait_for("waiting for an interrupt");
+        server.signal(Signal::INT);
+        let exit = server.exit_within(SOON);
+        let is_forced = exit.log.has("stopping now");
+        exit.expect(if is_forced { 130 } else { 0 });
+    }
+}
+
+#[test]
 fn a8_a_call_of_stop_is_the_same_as_a_signal() {
     let server = server!("echo", "timeout=60s");
     let mut sleeping = server.sleeping(700);

@@ -209,16 +209,14 @@ impl Process {
         // Waits for blocking threads and for the destructors of tasks; the guardian bounds it.
         drop(runtime);
         Lifecycle::occupy_thread(outside);
-        while lifecycle.is_forced() {
-            // The guardian is about to end the process.
-            thread::park();
-        }
-
+        leave_to_guardian(&lifecycle);
         lifecycle.tell(Message::Happened(Event::Finished));
         if let Some(line) = report::stopped(&lifecycle) {
             output.say(line);
         }
         output.flush(None);
+        // Or else two codes could meet here: the guardian may have begun meanwhile.
+        leave_to_guardian(&lifecycle);
         match afterwards {
             Afterwards::ProcessEnds => std::mem::forget(claim),
             Afterwards::CallerGoesOn => {
@@ -228,6 +226,13 @@ impl Process {
             }
         }
         code
+    }
+}
+
+/// Does not return where the guardian is about to end the process.
+fn leave_to_guardian(lifecycle: &Lifecycle) {
+    while lifecycle.is_forced() {
+        thread::park();
     }
 }
 
