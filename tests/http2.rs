@@ -1,7 +1,8 @@
 //! F. HTTP/2, frame by frame, in clear text and over TLS (F5).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, sleep};
+use std::time::Duration;
 
 use graceful_tests::http2::{Frame, Http2, body_of};
 use graceful_tests::{Certificate, Connection, SOON, Server, command};
@@ -19,6 +20,7 @@ macro_rules! in_clear_text_and_over_tls {
 }
 
 in_clear_text_and_over_tls! {
+    f1_a_large_response_that_is_read_slowly_is_complete
     f1_streams_in_flight_finish
     f2_goaway_comes_twice_and_a_stream_in_between_is_served
     f2_clients_in_closed_loops_lose_nothing
@@ -41,6 +43,25 @@ fn f1_streams_in_flight_finish(way: &Way) {
     assert!(body_of(1, &frames).starts_with("slept beside"));
     assert_eq!(body_of(3, &frames), "0;1;2;3;4;5;6;");
     expect_goaways(&frames, 3);
+    server.exit_within(SOON).expect(0);
+}
+
+fn f1_a_large_response_that_is_read_slowly_is_complete(way: &Way) {
+    const SIZE: u32 = 5_000_000;
+    let (server, mut client) = way.start();
+    client.get(1, &format!("/big?bytes={SIZE}"));
+    // All of it is one piece, and in the hands of the server's HTTP/2 from here on.
+    server.wait_for("finished /big");
+    server.drain();
+    // Longer than a connection is kept that has no stream.
+    sleep(Duration::from_secs(2));
+    for _ in 0..5 {
+        client.make_room(1, SIZE / 5);
+        sleep(Duration::from_millis(100));
+    }
+    let frames = client.rest();
+    assert_eq!(body_of(1, &frames).len(), SIZE as usize);
+    expect_goaways(&frames, 1);
     server.exit_within(SOON).expect(0);
 }
 

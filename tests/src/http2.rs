@@ -9,6 +9,7 @@ const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -83,6 +84,14 @@ impl Http2 {
     #[track_caller]
     pub fn pong(&mut self, payload: &[u8]) {
         self.send(PING, ACK, 0, payload);
+    }
+
+    /// Makes room for `count` more bytes of the response on `stream`.
+    #[track_caller]
+    pub fn make_room(&mut self, stream: u32, count: u32) {
+        for stream in [0, stream] {
+            self.send(WINDOW_UPDATE, 0, stream, &count.to_be_bytes());
+        }
     }
 
     /// Reads frames up to the first that `wanted` accepts.
