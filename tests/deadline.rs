@@ -27,6 +27,7 @@ on_both_flavors! {
     d3_a_blocked_read_of_standard_input
     d3_a_destructor_that_sleeps
     d4_hooks_that_never_end_or_panic_do_not_keep_the_others
+    d4_a_drain_hook_that_never_ends_holds_up_the_drain_for_half_of_the_budget
     d5_a_timeout_of_nothing_is_immediate
 }
 
@@ -94,6 +95,30 @@ fn d4_hooks_that_never_end_or_panic_do_not_keep_the_others((flavor, _): Flavor) 
             "the {hook} hook ran:\n{log}"
         );
     }
+}
+
+fn d4_a_drain_hook_that_never_ends_holds_up_the_drain_for_half_of_the_budget((flavor, _): Flavor) {
+    let server = Server::start(command!("stuck", "stuck=drain_hook", "timeout=6s", flavor));
+    let mut idle = server.connect();
+    assert_eq!(idle.get("/").status, 200);
+    let mut upload = server.connect();
+    upload.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\n");
+    server.wait_for("handling /upload");
+    let begin = Instant::now();
+    server.signal(Signal::TERM);
+    idle.expect_eof();
+    assert!(begin.elapsed() >= Duration::from_secs(3), "it had its half");
+    server.address().wait_until_refused();
+    upload.send("hello");
+    upload.response().expect_last();
+    upload.expect_eof();
+    let log = server.exit_within(SOON).expect(124);
+    assert!(begin.elapsed() >= Duration::from_secs(6), "and the rest");
+    assert!(
+        log.has("cutting 1 hook: the one registered at"),
+        "the hook is named:\n{log}"
+    );
+    assert!(log.has("1 request finished, 1 cut"), "nothing else:\n{log}");
 }
 
 fn d5_a_timeout_of_nothing_is_immediate((flavor, _): Flavor) {

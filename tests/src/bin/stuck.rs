@@ -21,6 +21,7 @@ async fn start(settings: Settings) -> io::Result<Vec<Running>> {
         Some("stdin") => drop(tokio::spawn(read_stdin())),
         Some("destructor") => drop(tokio::spawn(hold(SlowToDrop))),
         Some("hook") => register_hooks(),
+        Some("drain_hook") => graceful::on_drain(pending()),
         _ => {}
     }
     bind_all(&settings).await
