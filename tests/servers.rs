@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use graceful_tests::{Address, Connection, LIMIT, SOON, Server, Signal, get, server};
+use graceful_tests::{Address, Connection, LIMIT, SOON, Server, Signal, command, get, server};
 
 #[test]
 fn g1_two_listeners_drain_side_by_side() {
@@ -66,6 +66,31 @@ fn g3_lame_duck_turns_readiness_off_and_goes_on_accepting() {
         begin.elapsed() >= Duration::from_secs(3),
         "it accepted for all of its time"
     );
+}
+
+#[test]
+fn g3_an_early_health_server_does_not_speak_for_the_process() {
+    let server = Server::spawn(command!(
+        "startup",
+        "early=127.0.0.1:0",
+        "start=USR1",
+        "timeout=60s"
+    ));
+    server.wait_for("warming up");
+    let address = server.wait_for("addr ");
+    let address = address.strip_prefix("addr ").expect("the line begins so");
+    let mut health = Connection::open(&Address::parse(address));
+    // More than once: what would make the process ready may take a moment.
+    for _ in 0..100 {
+        assert_eq!(health.get("/status").text(), "not ready");
+    }
+    server.signal(Signal::USR1);
+    let deadline = Instant::now() + LIMIT;
+    while health.get("/status").text() != "ready" {
+        assert!(Instant::now() < deadline, "not ready within {LIMIT:?}");
+    }
+    server.signal(Signal::TERM);
+    server.exit_within(SOON).expect(0);
 }
 
 fn two_listeners(timeout: &str) -> Server {

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use graceful_tests::servers::{Running, bind_all};
+use graceful_tests::echo::Echo;
+use graceful_tests::servers::{Running, bind, bind_all};
 use graceful_tests::settings::Settings;
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let settings = Settings::from_args();
@@ -17,14 +19,27 @@ fn main() -> ExitCode {
 async fn start(settings: Settings) -> io::Result<Vec<Running>> {
     let _guard = Guard;
     println!("main");
+    if let Some(address) = settings.text("early") {
+        let early = graceful::serve(bind(address).await?, Echo);
+        tokio::spawn(early.into_future());
+    }
     match settings.text("start") {
         Some("slow") => pending().await,
+        Some("USR1") => usr1().await?,
         Some("blocking") => thread::sleep(Duration::from_secs(60)),
         Some("error") => return Err(io::Error::other("no database")),
         Some("panic") => panic!("no luck"),
         _ => {}
     }
     bind_all(&settings).await
+}
+
+/// Waits for the signal, in place of whatever a server does before it can serve.
+async fn usr1() -> io::Result<()> {
+    let mut usr1 = signal(SignalKind::user_defined1())?;
+    println!("warming up");
+    usr1.recv().await;
+    Ok(())
 }
 
 /// Says that the start-up future was dropped.
