@@ -37,9 +37,11 @@ over_tcp_and_unix! {
     c2_idle_within_the_grace_may_bring_one_request
     c2_what_becomes_idle_in_the_drain_may_bring_one_request
     c3_keep_alive_clients_lose_nothing
+    c4_a_flood_of_silent_connects_at_the_stop_holds_nothing_up
     c4_accepted_and_silent_is_closed_after_the_grace
     c5_accepted_before_and_speaking_after_the_signal_is_answered
     c6_half_a_head_may_be_completed
+    c6_a_head_that_trickles_in_is_ended
     c6_half_a_head_that_is_never_completed_is_ended
     c7_pipelined_requests_are_answered
     c7_pipelined_requests_with_bodies_are_answered
@@ -136,6 +138,21 @@ fn c4_accepted_and_silent_is_closed_after_the_grace(listen: &Listen) {
     listen.expect_clean_end(server);
 }
 
+fn c4_a_flood_of_silent_connects_at_the_stop_holds_nothing_up(listen: &Listen) {
+    let server = listen.start(&[]);
+    let mut upload = begin_upload(&server);
+    let connections = server.freeze(|| {
+        let connections: Vec<_> = (0..100).map(|_| server.connect()).collect();
+        server.signal(Signal::TERM);
+        connections
+    });
+    for mut connection in connections {
+        connection.expect_eof();
+    }
+    end_upload(&mut upload);
+    listen.expect_clean_end(server);
+}
+
 fn c5_accepted_before_and_speaking_after_the_signal_is_answered(listen: &Listen) {
     let server = listen.start(&["grace=30s"]);
     let mut connection = server.connect_accepted(1).remove(0);
@@ -197,6 +214,15 @@ fn c6_half_a_head_that_is_never_completed_is_ended(listen: &Listen) {
         );
         listen.expect_clean_end(server);
     }
+}
+
+fn c6_a_head_that_trickles_in_is_ended(listen: &Listen) {
+    let server = listen.start(&[]);
+    let mut upload = begin_upload(&server);
+    let mut connection = half_a_head(&server, "GET / HTTP/1.1\r\nhost: test\r\nx: ");
+    connection.trickle();
+    end_upload(&mut upload);
+    listen.expect_clean_end(server);
 }
 
 fn c7_pipelined_requests_are_answered(listen: &Listen) {
@@ -310,9 +336,7 @@ fn expect_pipeline(connection: &mut Connection) {
 
 fn c8_a_connect_after_the_seal_is_refused(listen: &Listen) {
     let server = listen.start(&["grace=50ms"]);
-    let mut upload = server.connect();
-    upload.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\n");
-    server.wait_for("handling /upload");
+    let mut upload = begin_upload(&server);
     server.drain();
     for _ in 0..20 {
         let begin = Instant::now();
@@ -323,9 +347,7 @@ fn c8_a_connect_after_the_seal_is_refused(listen: &Listen) {
             begin.elapsed()
         );
     }
-    upload.send("hello");
-    upload.response().expect_last();
-    upload.expect_eof();
+    end_upload(&mut upload);
     listen.expect_clean_end(server);
 }
 
@@ -438,9 +460,7 @@ fn c13_nine_thousand_idle_connections_are_closed() {
 fn c14_a_failing_accept_does_not_stop_the_drain() {
     let listen = Listen::tcp();
     let server = listen.start(&[]);
-    let mut upload = server.connect();
-    upload.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\n");
-    server.wait_for("handling /upload");
+    let mut upload = begin_upload(&server);
     server.exhaust_descriptors();
     let mut waiting = server.freeze(|| {
         let waiting = asking(&server, &get("/"));
@@ -450,9 +470,7 @@ fn c14_a_failing_accept_does_not_stop_the_drain() {
     server.wait_for("draining");
     // Long enough for some accepts to fail; the result does not depend on it.
     sleep(Duration::from_millis(200));
-    upload.send("hello");
-    upload.response().expect_last();
-    upload.expect_eof();
+    end_upload(&mut upload);
     // The descriptor of the upload is free now.
     waiting.response().expect_last();
     waiting.expect_eof();
@@ -557,6 +575,20 @@ fn asking(server: &Server, request: &str) -> Connection {
     let mut connection = server.connect();
     connection.send(request);
     connection
+}
+
+/// Opens a connection with a request in flight that ends with [`end_upload`].
+fn begin_upload(server: &Server) -> Connection {
+    let mut upload = server.connect();
+    upload.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\n");
+    server.wait_for("handling /upload");
+    upload
+}
+
+fn end_upload(upload: &mut Connection) {
+    upload.send("hello");
+    upload.response().expect_last();
+    upload.expect_eof();
 }
 
 /// Sends `first`, of which only a part of a request is not yet answered, and begins the drain.

@@ -1,5 +1,6 @@
 //! B. Requests in flight.
 
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use graceful_tests::{Certificate, Connection, SOON, Signal, get, server};
@@ -48,6 +49,25 @@ fn b3_an_upload_half_sent_completes() {
     let response = connection.response();
     response.expect_last();
     assert_eq!(response.text(), "200000");
+    connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn b3_an_upload_that_trickles_in_completes() {
+    let server = echo!();
+    let mut connection = server.connect();
+    connection.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 3\r\n\r\n");
+    server.wait_for("handling /upload");
+    server.drain();
+    for byte in ["a", "b", "c"] {
+        // Longer than a request head may take; a body has until the deadline.
+        sleep(Duration::from_millis(1100));
+        connection.send(byte);
+    }
+    let response = connection.response();
+    response.expect_last();
+    assert_eq!(response.text(), "3");
     connection.expect_eof();
     server.exit_within(SOON).expect(0);
 }
@@ -137,6 +157,26 @@ fn b7_clients_that_reset_their_connections_do_no_harm() {
 }
 
 #[test]
+fn b7_clients_that_reset_their_connections_in_the_drain_are_not_waited_for() {
+    let server = echo!();
+    let mut kept = server.sleeping(1000);
+    let handled = server.sleeping(600_000);
+    let mut uploading = server.connect();
+    uploading.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\nhe");
+    server.wait_for("handling /upload");
+    let mut reading = server.connect();
+    reading.send(get("/big?bytes=50000000"));
+    reading.head();
+    server.drain();
+    for connection in [handled, uploading, reading] {
+        connection.reset();
+    }
+    kept.response().expect_last();
+    kept.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
 fn b8_a_slow_reader_of_a_large_body_gets_all_of_it() {
     const SIZE: usize = 50_000_000;
     let server = echo!();
@@ -148,7 +188,7 @@ fn b8_a_slow_reader_of_a_large_body_gets_all_of_it() {
     for _ in 0..5 {
         let piece = connection.exactly(SIZE / 5).expect("nothing is cut");
         assert!(piece.is_some_and(|piece| piece.len() == SIZE / 5));
-        std::thread::sleep(Duration::from_millis(100));
+        sleep(Duration::from_millis(100));
     }
     connection.expect_eof();
     server.exit_within(SOON).expect(0);
@@ -163,6 +203,29 @@ fn b8_a_reader_that_stopped_is_cut_at_the_deadline() {
     server.drain();
     let log = server.exit_within(SOON).expect(124);
     assert!(log.has("GET /big"), "the request is named:\n{log}");
+}
+
+#[test]
+fn b8_clients_that_hold_on_to_the_deadline_take_nothing_from_the_others() {
+    let server = server!("echo", "timeout=5s");
+    let mut reading = server.connect();
+    reading.send(get("/big?bytes=50000000"));
+    reading.head();
+    let mut uploading = server.connect();
+    uploading.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 1000000\r\n\r\n");
+    server.wait_for("handling /upload");
+    let mut other = server.sleeping(1000);
+    server.drain();
+    let uploading = thread::spawn(move || uploading.trickle());
+    other.response().expect_last();
+    other.expect_eof();
+    let log = server.exit_within(SOON).expect(124);
+    uploading.join().expect("it ends with the process");
+    assert!(
+        log.has("GET /big") && log.has("POST /upload"),
+        "both are named:\n{log}"
+    );
+    assert!(log.has("1 request finished, 2 cut"), "and counted:\n{log}");
 }
 
 #[test]

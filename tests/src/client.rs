@@ -4,9 +4,12 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use crate::{Address, LIMIT};
+use rustix::net::sockopt::set_socket_linger;
+
+use crate::{Address, LIMIT, SOON};
 
 /// A byte stream whose reads can be given a limit.
 pub trait Transport: Read + Write + Send {
@@ -14,6 +17,8 @@ pub trait Transport: Read + Write + Send {
     fn set_limit(&self, limit: Duration) -> io::Result<()>;
     /// Says that nothing more will be sent.
     fn finish_sending(&self) -> io::Result<()>;
+    /// Makes the close to come a reset, where there is such a thing.
+    fn reset_at_close(&self) -> io::Result<()>;
 }
 
 impl Transport for TcpStream {
@@ -25,6 +30,10 @@ impl Transport for TcpStream {
     fn finish_sending(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
+
+    fn reset_at_close(&self) -> io::Result<()> {
+        Ok(set_socket_linger(self, Some(Duration::ZERO))?)
+    }
 }
 
 impl Transport for UnixStream {
@@ -35,6 +44,10 @@ impl Transport for UnixStream {
 
     fn finish_sending(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+
+    fn reset_at_close(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -107,6 +120,26 @@ impl Connection {
         self.transport
             .finish_sending()
             .expect("an open connection can be half closed");
+    }
+
+    /// Resets the connection.
+    pub fn reset(self) {
+        self.transport
+            .reset_at_close()
+            .expect("an open connection can be reset");
+    }
+
+    /// Sends a byte now and then until the server closes the connection, which has to be soon.
+    #[track_caller]
+    pub fn trickle(&mut self) {
+        let begin = Instant::now();
+        while self.try_send("x").is_ok() {
+            assert!(
+                begin.elapsed() < SOON,
+                "the server still reads after {SOON:?}"
+            );
+            sleep(Duration::from_millis(100));
+        }
     }
 
     /// Sends a GET request and returns its response.

@@ -122,4 +122,8 @@ impl Transport for StreamOwned<ClientConnection, TcpStream> {
     fn finish_sending(&self) -> io::Result<()> {
         self.sock.finish_sending()
     }
+
+    fn reset_at_close(&self) -> io::Result<()> {
+        self.sock.reset_at_close()
+    }
 }
