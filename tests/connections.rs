@@ -46,6 +46,7 @@ over_tcp_and_unix! {
     c7_pipelined_requests_are_answered
     c7_pipelined_requests_with_bodies_are_answered
     c7_a_pipelined_request_that_comes_in_pieces_is_answered
+    c7_a_pipeline_is_answered_wherever_the_server_pauses
     c7_a_pipeline_of_thousands_is_answered
     c7_a_pipeline_of_thousands_is_answered_by_a_lame_duck
     c8_a_connect_after_the_seal_is_refused
@@ -291,7 +292,7 @@ fn c7_a_pipeline_of_thousands_is_answered(listen: &Listen) {
         connection.send(pipeline(&format!("/sleep?ms=200&from=drain&{offset}")));
         server.wait_for("handling /sleep");
         server.drain();
-        expect_pipeline(&mut connection);
+        expect_responses(&mut connection, PIPELINED + 1);
         listen.expect_clean_end(server);
     }
 }
@@ -305,9 +306,30 @@ fn c7_a_pipeline_of_thousands_is_answered_by_a_lame_duck(listen: &Listen) {
         server.signal(Signal::TERM);
         while !kept.get("/").says_close() {}
         silent.get("/go").expect_last();
-        expect_pipeline(&mut connection);
+        expect_responses(&mut connection, PIPELINED + 1);
         listen.expect_clean_end(server);
     }
+}
+
+fn c7_a_pipeline_is_answered_wherever_the_server_pauses(listen: &Listen) {
+    const COUNT: usize = 700;
+    let server = listen.start(&[]);
+    // tokio lets a task work on a socket 128 times, which is after 4 × 128 requests of 32 bytes in the
+    // middle of what the server reads at once.
+    let connections: Vec<_> = (0..32)
+        .map(|offset| {
+            let mut connection = listen.connect(&server);
+            let first = get(&format!("/sleep?ms=200&from=drain&{}", "x".repeat(offset)));
+            connection.send(first + &get("/?a").repeat(COUNT));
+            connection
+        })
+        .collect();
+    server.wait_for_times("handling /sleep", connections.len());
+    server.drain();
+    for mut connection in connections {
+        expect_responses(&mut connection, COUNT + 1);
+    }
+    listen.expect_clean_end(server);
 }
 
 /// So many bytes more before a pipeline, so that the server's reads cut it here and there.
@@ -320,14 +342,15 @@ fn pipeline(first: &str) -> String {
     get(first) + &get("/").repeat(PIPELINED)
 }
 
+/// Expects all of them, and that the last one says `close`.
 #[track_caller]
-fn expect_pipeline(connection: &mut Connection) {
-    for number in 0..=PIPELINED {
+fn expect_responses(connection: &mut Connection, count: usize) {
+    for number in 1..=count {
         let response = connection.try_response();
         let response = response.unwrap_or_else(|error| panic!("response {number}: {error}"));
         assert_eq!(
             (response.status, response.says_close()),
-            (200, number == PIPELINED),
+            (200, number == count),
             "response {number}"
         );
     }

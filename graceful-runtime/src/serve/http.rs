@@ -23,6 +23,7 @@ use futures_lite::future::poll_once;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::close::close;
@@ -126,7 +127,12 @@ async fn exchange<S: HttpService>(
                 let ended = http1(io, service.clone(), connection).await;
                 stream = connection.returned().await;
                 match ended {
-                    Ended::Idle(rest) => read = rest,
+                    Ended::Idle(rest) => {
+                        read = rest;
+                        // tokio holds back what a socket has from a task that has done much without a
+                        // pause, and hyper would be found waiting in the middle of a head.
+                        yield_now().await;
+                    }
                     Ended::Closed => return stream,
                     Ended::TooSlow => return too_slow(stream).await,
                 }
