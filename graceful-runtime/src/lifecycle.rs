@@ -80,6 +80,8 @@ pub(crate) struct Lifecycle {
     error: OnceLock<String>,
     /// The process is being ended from outside of the main thread.
     is_forced: AtomicBool,
+    /// Somebody ends the process, and nobody else is to.
+    is_end_claimed: AtomicBool,
     is_cut: AtomicBool,
     /// How much was cut so that the hooks could run.
     cut: AtomicUsize,
@@ -125,6 +127,7 @@ impl Lifecycle {
             is_started: AtomicBool::new(false),
             error: OnceLock::new(),
             is_forced: AtomicBool::new(false),
+            is_end_claimed: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             cut: AtomicUsize::new(0),
             servers: watch::Sender::default(),
@@ -245,6 +248,12 @@ impl Lifecycle {
 
     pub(crate) fn error(&self) -> Option<&str> {
         self.error.get().map(String::as_str)
+    }
+
+    /// Takes the right to end the process, which one has: the loop by force, or the main thread by its
+    /// return. True for the first.
+    pub(crate) fn claim_end(&self) -> bool {
+        !self.is_end_claimed.swap(true, Ordering::AcqRel)
     }
 
     /// Notes that the process ends by force; the loop's own.

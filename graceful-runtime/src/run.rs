@@ -215,10 +215,14 @@ impl Process {
             output.say(line);
         }
         output.flush(None);
-        // Or else two codes could meet here: the guardian may have begun meanwhile.
-        leave_to_guardian(&lifecycle);
         match afterwards {
-            Afterwards::ProcessEnds => std::mem::forget(claim),
+            Afterwards::ProcessEnds => {
+                // Or else two codes could meet here: the guardian may have begun meanwhile.
+                while !lifecycle.claim_end() {
+                    thread::park();
+                }
+                std::mem::forget(claim);
+            }
             Afterwards::CallerGoesOn => {
                 lifecycle.tell(Message::Dismissed);
                 // It only reads its inbox now, so it ends at once; it never panics.
@@ -762,6 +766,11 @@ impl Guardian {
 
     /// Ends the process from here, because the main thread cannot or is not to be waited for.
     fn force(&mut self, code: u8, lines: Line) -> ! {
+        if !self.lifecycle.claim_end() {
+            // The main thread has said its last word and returns; whatever holds it up has had its time.
+            thread::sleep(REPORT_LIMIT);
+            sys::exit_now(code.into());
+        }
         // From here on the main thread must not end the process by itself, with another code.
         self.lifecycle.set_forced();
         self.output.say(lines);
