@@ -37,6 +37,7 @@ with_axum_and_tonic! {
     keep_alive_clients_lose_nothing
     lame_duck_goes_on_accepting
     pipelined_requests_are_answered
+    pipelined_requests_are_answered_wherever_hyper_pauses
     requests_in_flight_are_counted
     restarts_under_load_lose_nothing
     silent_connections_are_closed
@@ -108,6 +109,30 @@ fn pipelined_requests_are_answered(framework: &str) {
     }
     connection.response().expect_last();
     connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+fn pipelined_requests_are_answered_wherever_hyper_pauses(framework: &str) {
+    // More than it answers without a pause, after which another thread may go on.
+    const COUNT: usize = 500;
+    let server = start(framework, &["grace=30s"]);
+    let mut connections: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for connection in &mut connections {
+        connection.send(get("/sleep?ms=1&from=drain") + &get("/").repeat(COUNT));
+    }
+    server.wait_for_times("handling /sleep", connections.len());
+    server.drain();
+    for mut connection in connections {
+        for number in 0..COUNT {
+            let response = connection.response();
+            assert!(
+                response.status == 200 && !response.says_close(),
+                "{number}: {response:?}"
+            );
+        }
+        connection.response().expect_last();
+        connection.expect_eof();
+    }
     server.exit_within(SOON).expect(0);
 }
 

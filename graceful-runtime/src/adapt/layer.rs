@@ -79,7 +79,8 @@ where
         let (request, told) = super::io::ConnectInfo::unpack(request);
         #[cfg(not(feature = "tonic"))]
         let told = None;
-        let origin = Origin::new(told.or_else(origin::touched), &self.adapter);
+        let known = told.or_else(|| origin::of_this_task(&self.adapter.shared));
+        let origin = Origin::new(known, &self.adapter);
         let ticket = Ticket {
             guard: origin.connection().begin(&request),
             _origin: origin,

@@ -4,13 +4,16 @@
 //! or written to, the connection; so the last connection that a task has touched is the one. Where
 //! that does not hold, because HTTP/2 has a task for each stream or a middleware calls later, the task
 //! is another one, or has touched nothing, and the request counts as a stray.
+//!
+//! Between two pipelined requests a task may move to another thread without a touch. As long as
+//! nobody wants to close, that costs nothing; then, the task is looked for among all connections.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
 use tokio::task;
 
-use crate::serve::Connection;
+use crate::serve::{Connection, Mood, Shared};
 
 struct Touch {
     task: task::Id,
@@ -28,17 +31,22 @@ pub(super) fn touch(connection: &Arc<Connection>) {
         Some(touch)
             if touch.task == task && touch.connection.as_ptr() == Arc::as_ptr(connection) => {}
         _ => {
+            connection.note_task_id(task);
             let connection = Arc::downgrade(connection);
             *last = Some(Touch { task, connection });
         }
     });
 }
 
-/// Returns the connection that the running task has touched last on this thread.
-pub(super) fn touched() -> Option<Arc<Connection>> {
+/// Returns the connection of the running task.
+pub(super) fn of_this_task(shared: &Shared) -> Option<Arc<Connection>> {
     let task = task::try_id()?;
-    LAST.with_borrow(|last| {
+    let touched = LAST.with_borrow(|last| {
         let touch = last.as_ref().filter(|touch| touch.task == task)?;
         touch.connection.upgrade()
+    });
+    touched.or_else(|| {
+        let all = shared.is(Mood::LameDuck).then_some(&shared.connections)?;
+        all.find(|connection| connection.is_of_task(task))
     })
 }

@@ -11,6 +11,8 @@ use hyper::body::Body;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request};
 use slab::Slab;
+#[cfg(feature = "adapt")]
+use tokio::task;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -114,6 +116,9 @@ pub(crate) struct Connection {
     refuses_streams: AtomicBool,
     /// Ends the task, where it is one of ours.
     abort: OnceLock<AbortHandle>,
+    /// The task of another framework that serves it.
+    #[cfg(feature = "adapt")]
+    task_id: OnceLock<task::Id>,
     state: Mutex<State>,
 }
 
@@ -170,6 +175,8 @@ impl Connection {
             unsettled: AtomicU32::new(0),
             refuses_streams: AtomicBool::new(false),
             abort: OnceLock::new(),
+            #[cfg(feature = "adapt")]
+            task_id: OnceLock::new(),
             state: Mutex::new(State {
                 requests: Slab::new(),
                 last_active: accepted,
@@ -337,6 +344,17 @@ impl Connection {
     pub(super) fn set_task(&self, task: AbortHandle) {
         // Set once, where the task is spawned.
         let _ = self.abort.set(task);
+    }
+
+    /// Notes the first task that has touched the connection.
+    #[cfg(feature = "adapt")]
+    pub(crate) fn note_task_id(&self, task: task::Id) {
+        let _ = self.task_id.set(task);
+    }
+
+    #[cfg(feature = "adapt")]
+    pub(crate) fn is_of_task(&self, task: task::Id) -> bool {
+        self.task_id.get() == Some(&task)
     }
 
     /// Gives the connection up, whatever it is doing.
