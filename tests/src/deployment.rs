@@ -428,7 +428,7 @@ fn release(directory: &Path, name: &str, make: impl FnOnce(&Path) -> io::Result<
 
 /// Copies by another process: a file that this one has open for writing may be inherited by what another test starts, and
 /// cannot be executed then.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let status = Command::new("cp").arg(from).arg(to).status()?;
     status
         .success()

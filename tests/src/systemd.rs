@@ -19,6 +19,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
+use crate::deployment::copy;
+
 /// How long a boot and each command may take, on a loaded machine; usually it is a fraction of a second.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -75,7 +77,7 @@ impl Systemd {
     /// Where it cannot be copied.
     pub fn deploy(&self, from: &Path, name: &str) {
         let draft = self.shared().join(format!(".{name}"));
-        fs::copy(from, &draft).expect("a program can be copied");
+        copy(from, &draft).expect("a program can be copied");
         fs::rename(draft, self.shared().join(name)).expect("a file can be renamed");
     }
 
