@@ -44,6 +44,17 @@ enum Kind {
 /// Made by [`bind`], or from a listener of the standard library or of tokio. It closes itself, but a
 /// drop loses what its queue holds: only [`serve`](crate::serve()) empties it first. A successor
 /// inherits those that [`bind`] made, and no others.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let ours: graceful::Listener = graceful::bind("127.0.0.1:0").await?;
+/// let from_tokio = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// let from_tokio = graceful::Listener::from(from_tokio);
+/// assert!(from_tokio.to_string().starts_with("http://127.0.0.1:"));
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Listener {
     socket: Bound,

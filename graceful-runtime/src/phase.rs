@@ -76,6 +76,12 @@ impl Phase {
     }
 
     /// Tells whether a shutdown has been triggered.
+    ///
+    /// ```
+    /// use graceful::Phase;
+    ///
+    /// assert!(!Phase::Ready.is_triggered() && Phase::Draining.is_triggered());
+    /// ```
     #[must_use]
     pub fn is_triggered(self) -> bool {
         self >= Self::LameDuck

@@ -58,6 +58,15 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 const ACCEPT_SILENCE: Duration = Duration::from_secs(10);
 
 /// A server to be returned from `main` or awaited; see [`serve()`].
+///
+/// ```no_run
+/// # use graceful::doc::app;
+/// # async fn example() -> std::io::Result<()> {
+/// let listener = graceful::bind("127.0.0.1:3000").await?;
+/// let server = graceful::serve(listener, app()).max_connections(10_000);
+/// server.await
+/// # }
+/// ```
 #[must_use = "a server does nothing until it is returned from `main` or awaited"]
 pub struct Serve<S> {
     listener: Listener,
@@ -78,6 +87,10 @@ pub struct Serve<S> {
 /// an idle connection, on a connection that was silent so far, in the accept queue. Connections are
 /// closed so that the last response arrives. Upgraded connections, such as WebSockets, are waited for
 /// and learn of the shutdown by [`shutdown`](crate::shutdown()).
+///
+/// A `main` that serves before it returns, be it in its own body or in a task for health checks, ends by
+/// itself: a signal does not drop it any more, so whatever else it waits for has to end by
+/// [`shutdown`](crate::shutdown()), too.
 ///
 /// # Cancel safety
 ///

@@ -11,6 +11,11 @@ use crate::phase::Phase;
 use crate::signal::Signal;
 
 /// Why a shutdown was triggered.
+///
+/// ```
+/// let reason = graceful::Reason::Signal(graceful::Signal::Term);
+/// assert_eq!(reason.to_string(), "SIGTERM");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
@@ -46,6 +51,16 @@ impl fmt::Display for Reason {
 /// # Cancel safety
 ///
 /// A drop loses nothing.
+///
+/// ```no_run
+/// # async fn work(_: graceful::Shutdown) {}
+/// # async fn example() {
+/// let shutdown = graceful::shutdown();
+/// for _ in 0..4 {
+///     graceful::spawn(work(shutdown.clone()));
+/// }
+/// # }
+/// ```
 pub struct Shutdown {
     lifecycle: Arc<Lifecycle>,
     // Boxed at the first poll; a handle that is only asked costs no allocation.

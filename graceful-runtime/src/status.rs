@@ -6,6 +6,11 @@ use crate::lifecycle::Lifecycle;
 use crate::phase::Phase;
 
 /// How the current lifecycle is doing, at one moment; see [`status()`].
+///
+/// ```
+/// let status = graceful::status();
+/// println!("{} requests on {} connections", status.requests, status.connections);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {

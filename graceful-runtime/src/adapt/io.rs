@@ -285,6 +285,12 @@ mod connect_info {
     ///
     /// Services find tonic's own `TcpConnectInfo` or `UdsConnectInfo` in the extensions of a request,
     /// as always, so `request.remote_addr()` works.
+    ///
+    /// ```
+    /// fn is_known<T>(request: &tonic::Request<T>) -> bool {
+    ///     request.remote_addr().is_some()
+    /// }
+    /// ```
     #[derive(Clone, Debug)]
     pub struct ConnectInfo {
         connection: Arc<Connection>,

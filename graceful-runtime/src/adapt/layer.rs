@@ -54,7 +54,13 @@ impl<S> tower_layer::Layer<S> for Layer {
     }
 }
 
-/// A service under the [`Layer`].
+/// A service under the [`Layer`], for those who have to name it.
+///
+/// ```
+/// fn wrap<S>(layer: &graceful::adapt::Layer, service: S) -> graceful::adapt::Layered<S> {
+///     tower_layer::Layer::layer(layer, service)
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Layered<S> {
     service: S,
@@ -146,6 +152,10 @@ impl Drop for Origin {
 
 pin_project! {
     /// The response of a [`Layered`] service that is being made.
+    ///
+    /// ```
+    /// type Future<S, R> = graceful::adapt::Responding<<S as tower_service::Service<R>>::Future>;
+    /// ```
     #[derive(Debug)]
     pub struct Responding<F> {
         #[pin]
@@ -183,6 +193,10 @@ where
 
 pin_project! {
     /// The body of a response of a [`Layered`] service; the request is in flight until it is dropped.
+    ///
+    /// ```
+    /// type Response<B> = hyper::Response<graceful::adapt::Body<B>>;
+    /// ```
     #[derive(Debug)]
     pub struct Body<B> {
         #[pin]
