@@ -174,6 +174,25 @@ fn expect_failure(server: &mut Deployment, reason: &str) {
 }
 
 #[test]
+fn h2_a_program_behind_a_wrapper_that_was_killed_does_not_serve_later() {
+    let mut server = start(&["restart_timeout=1s"]);
+    let gate = server.set_gate(&[]);
+    server.deploy_script(&format!("\"{PROGRAM}\" \"$@\"; exit"), 0o755);
+    server.serving().signal(Signal::USR2);
+    let (successor, held) = server.successor_at(&gate);
+    let said = server.failed();
+    assert!(
+        said.contains("did not become ready in time and was killed"),
+        "{said}"
+    );
+    drop(held);
+    successor.wait(server.log());
+    let id = server.connect().get("/pid").text();
+    assert_eq!(id, server.serving().id().to_string());
+    server.stop();
+}
+
+#[test]
 fn h3_a_second_restart_while_one_is_under_way_is_refused() {
     let mut server = start(&[]);
     let gate = server.set_gate(&[]);
@@ -607,6 +626,28 @@ fn h11_as_pid_1_a_restart_is_refused_with_the_reason() {
     assert_eq!(response.status, 503);
     assert!(response.text().contains("restart the container"));
     process::signal_if_alive(first, Signal::TERM);
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn h11_under_an_init_of_one_child_a_restart_is_refused_with_the_reason() {
+    if !process::can_unshare() {
+        eprintln!("skipped: this user may not create a PID namespace with unshare(1)");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let init = directory.path().join("tini");
+    let served = command!("restart", "restart=USR2");
+    let server = Server::start(process::under_init(&init, served));
+    let mut connection = server.wait_until_ready();
+    let response = connection.get("/restart");
+    assert_eq!(response.status, 503);
+    let said = response.text();
+    assert!(
+        said.contains("the container ends with this process"),
+        "{said}"
+    );
+    connection.get("/stop");
     server.exit_within(SOON).expect(0);
 }
 

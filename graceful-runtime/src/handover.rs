@@ -26,13 +26,13 @@ mod wire;
 
 use std::{
     fmt,
-    fs::File,
+    fs::{self, File},
     io,
     os::fd::{AsFd, OwnedFd, RawFd},
     process,
 };
 
-use rustix::{io::fcntl_dupfd_cloexec, stdio};
+use rustix::{io::fcntl_dupfd_cloexec, process::getppid, stdio};
 
 use self::{
     environment::{Environment, HANDOVER},
@@ -183,6 +183,8 @@ impl Sorted {
 pub(crate) enum Refusal {
     /// It is the first process of a container, which ends with it.
     Init,
+    /// The one that started it ends the container when it ends: a container's runtime or its init.
+    OnlyChild,
     /// It is the main process of a unit whose manager would not learn of the new one, and stop it.
     Unannounced,
     /// Too many earlier processes still drain.
@@ -199,6 +201,8 @@ impl Refusal {
         let draining = predecessors.count();
         if process::id() == 1 {
             Some(Self::Init)
+        } else if is_only_child() {
+            Some(Self::OnlyChild)
         } else if is_main_of_unit && !service_manager.is_present() {
             Some(Self::Unannounced)
         } else if draining >= PREDECESSORS_MAX {
@@ -209,6 +213,19 @@ impl Refusal {
     }
 }
 
+/// The inits that containers get to reap zombies (`docker run --init` among others); they end with their child.
+const INITS_OF_ONE_CHILD: [&str; 4] = ["tini", "docker-init", "dumb-init", "catatonit"];
+
+/// Tells whether the parent of this process ends everything when this process ends.
+fn is_only_child() -> bool {
+    let Some(parent) = getppid() else {
+        // It is outside of our PID namespace: the container's runtime, with `docker exec`, or a shared namespace.
+        return true;
+    };
+    let name = || fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    parent.is_init() && INITS_OF_ONE_CHILD.contains(&name().trim_end())
+}
+
 impl std::error::Error for Refusal {}
 
 impl fmt::Display for Refusal {
@@ -216,6 +233,9 @@ impl fmt::Display for Refusal {
         match self {
             Self::Init => f.write_str(
                 "this is process 1: its end would end the container, with the successor in it; restart the container",
+            ),
+            Self::OnlyChild => f.write_str(
+                "the container ends with this process, and the successor with the container; restart the container",
             ),
             Self::Unannounced => f.write_str(
                 "this is the main process of a systemd unit without Type=notify: systemd would stop the successor",

@@ -333,6 +333,21 @@ pub fn as_pid_1(command: Command) -> Command {
     wrapped("unshare", &["--pid", "--fork", "--kill-child"], command)
 }
 
+/// Returns the command that runs `command` as the child of a process 1 with the name of `init`, which ends when it does.
+pub fn under_init(init: &Path, command: Command) -> Command {
+    // The script is that file for the kernel, and process 1 by the `exec`.
+    let script = "#!/bin/sh\n\"$@\" &\nwait $!\n";
+    let written = Command::new("sh")
+        .args(["-c", r#"printf "%s" "$1" > "$0" && chmod 755 "$0""#])
+        .arg(init)
+        .arg(script)
+        .status();
+    assert!(written.is_ok_and(|status| status.success()), "no script");
+    let init = init.to_str().expect("it has a plain name");
+    let arguments = ["--pid", "--fork", "--kill-child", "--mount-proc", init];
+    wrapped("unshare", &arguments, command)
+}
+
 /// Returns whether [`delaying_handlers`] works here.
 pub fn can_delay_handlers() -> bool {
     let status = delaying_handlers(Command::new("true"))
@@ -361,6 +376,15 @@ pub fn delaying_handlers(command: Command) -> Command {
 /// Returns the command that runs `command` with `SIGHUP` ignored.
 pub fn ignoring_hangup(command: Command) -> Command {
     wrapped("sh", &["-c", r#"trap "" HUP; exec "$0" "$@""#], command)
+}
+
+/// Returns the command that runs `command` with a standard error that takes no byte more, as where whoever reads it hangs.
+pub fn with_full_stderr(command: Command) -> Command {
+    // As many bytes as a pipe holds; see pipe(7).
+    let script = r#"
+        pipe=$(mktemp -u) && mkfifo "$pipe" && exec 2<>"$pipe" && rm "$pipe" &&
+        head -c 65536 /dev/zero >&2 && exec "$0" "$@""#;
+    wrapped("sh", &["-c", script], command)
 }
 
 /// Returns the command that runs `command` with descriptor 3 as a service manager's, called `web` and meant for the process

@@ -310,6 +310,9 @@ impl<R: FnMut(Report)> Driver<R> {
                 end: self.end(),
             },
         };
+        // For a program behind a wrapper, which a signal to the wrapper does not reach: it must not take
+        // the end of the channel for the end of this process.
+        self.say(&ToChild::Abort);
         self.successor.kill();
         self.service_manager.unmute();
         self.service_manager
