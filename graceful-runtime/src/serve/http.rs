@@ -258,11 +258,16 @@ impl Patience {
 
     /// Waits for the first byte without reading it; false where none came in time.
     #[cfg(feature = "tls")]
-    pub(super) async fn first_byte(&mut self, stream: &Stream, connection: &Connection) -> bool {
+    pub(super) async fn first_byte(
+        &mut self,
+        stream: &mut Stream,
+        connection: &Connection,
+    ) -> bool {
         poll_fn(|cx| {
             loop {
-                if let Poll::Ready(read) = stream.poll_read_ready(cx) {
-                    return Poll::Ready(read.is_ok());
+                // Not its readiness, which a socket has from the accept on, whatever has come.
+                if let Poll::Ready(unread) = stream.poll_unread(cx) {
+                    return Poll::Ready(unread.is_ok());
                 }
                 ready!(self.poll(cx, connection));
                 if !self.has_last_look(stream) {

@@ -74,7 +74,7 @@ impl Stream {
 
     /// Looks for what the peer has sent, without reading it: 0 bytes where it has closed its side. The
     /// task is woken when there is something.
-    fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => {
                 let mut byte = [0];
@@ -136,16 +136,6 @@ impl Stream {
         return matches!(self, Self::Tls(_));
         #[cfg(not(feature = "tls"))]
         false
-    }
-
-    /// Polls for the socket to have something to read, without reading it.
-    #[cfg(feature = "tls")]
-    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx),
-            Self::Unix(stream) => stream.poll_read_ready(cx),
-            _ => Poll::Ready(Ok(())),
-        }
     }
 }
 

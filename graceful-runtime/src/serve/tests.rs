@@ -11,6 +11,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+#[cfg(feature = "tls")]
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
 use super::connection::{Connection, Mood, Shared};
@@ -377,4 +379,20 @@ async fn race(is_used: bool, drain_at: u64, request_at: u64, cut: Option<usize>)
             "used: {is_used}, drain at {drain_at}, request at {request_at}, cut {cut:?}: {response:?}"
         );
     }
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_silent_connection_has_not_begun_a_handshake() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await;
+    let (accepted, _) = listener.accept().await.unwrap();
+    let config = Config::new().keep_alive_grace(Duration::ZERO);
+    let (lifecycle, _) = Lifecycle::new(&config, Heritage::default());
+    let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
+    let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
+    shared.set_mood(Mood::Draining);
+    let mut stream = Stream::Tcp(accepted);
+    let mut patience = http::Patience::default();
+    assert!(!patience.first_byte(&mut stream, &connection).await);
 }

@@ -105,11 +105,14 @@ impl Tls {
     /// Shakes hands, as long as the connection may take for it; `None` where nothing came of it.
     pub(super) async fn handshake(
         &self,
-        stream: Stream,
+        mut stream: Stream,
         connection: &Connection,
     ) -> Option<Stream> {
         // A connection that says nothing is as good as idle; one that has begun may finish.
-        if !Patience::default().first_byte(&stream, connection).await {
+        if !Patience::default()
+            .first_byte(&mut stream, connection)
+            .await
+        {
             return None;
         }
         let handshake = self.0.accept(stream);
