@@ -61,11 +61,17 @@ fn g3_lame_duck_turns_readiness_off_and_goes_on_accepting() {
     let mut new = server.connect();
     new.get("/").expect_last();
     new.expect_eof();
-    server.exit_within(SOON).expect(0);
+    let log = server.exit_within(SOON).expect(0);
     assert!(
         begin.elapsed() >= Duration::from_secs(3),
         "it accepted for all of its time"
     );
+    for said in [
+        "SIGTERM: accepting for 3 s more, then draining",
+        "waiting for the end of the lame duck",
+    ] {
+        assert!(log.has(said), "{log}");
+    }
 }
 
 #[test]
@@ -91,6 +97,15 @@ fn g3_an_early_health_server_does_not_speak_for_the_process() {
     }
     server.signal(Signal::TERM);
     server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn threads_of_others_belong_to_the_process() {
+    let server = Server::start(command!("threads"));
+    server.wait_until_ready();
+    server.signal(Signal::TERM);
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has("the other runtime drains"), "{log}");
 }
 
 fn two_listeners(timeout: &str) -> Server {

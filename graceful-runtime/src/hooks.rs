@@ -160,6 +160,10 @@ impl Hooks {
         lock(&self.running).clone()
     }
 
+    fn set_running(&self, hooks: &[Hook]) {
+        *lock(&self.running) = hooks.iter().map(|hook| hook.location).collect();
+    }
+
     /// Runs the hooks before the drain; those that are slow share what is left until `end`.
     pub(crate) async fn run_before_drain(&self, end: Option<Instant>) {
         self.run(&self.before_drain, end).await;
@@ -178,8 +182,10 @@ impl Hooks {
             let mut patience = pin!(tokio::time::sleep(share(end, others)));
             let is_last = others == 0;
             poll_fn(|cx| {
+                // Before the poll as well: one that blocks its thread is to be named.
+                self.set_running(&active);
                 active.retain_mut(|hook| hook.poll(cx).is_pending());
-                *lock(&self.running) = active.iter().map(|hook| hook.location).collect();
+                self.set_running(&active);
                 let is_over =
                     active.is_empty() || (!is_last && patience.as_mut().poll(cx).is_ready());
                 if is_over {

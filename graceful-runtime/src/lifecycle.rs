@@ -1,7 +1,8 @@
 //! The state of one lifecycle that everything else looks at, and how it is found.
 //!
-//! The threads of a runtime carry their lifecycle, so that two of them in one process do not meet;
-//! there is no global registry.
+//! The threads of a runtime carry their lifecycle, so that two of them in one process do not meet.
+//! Threads that nobody has given one, such as those of another runtime, belong to that of `main` with the
+//! attribute, if there is one: such a process has no other purpose.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -20,6 +21,7 @@ use crate::handover::state::State;
 use crate::hooks::Hooks;
 use crate::phase::{Event, Phase};
 use crate::registry::Registry;
+use crate::report::{Line, Output};
 use crate::serve::{Connection, Shared};
 use crate::service_manager::ServiceManager;
 use crate::shutdown::Reason;
@@ -89,6 +91,7 @@ pub(crate) struct Lifecycle {
     /// Whether it is open who serves: this process or its successor.
     is_restarting: watch::Sender<bool>,
     runtime: OnceLock<Handle>,
+    output: OnceLock<Output>,
     messages: mpsc::UnboundedSender<Message>,
 }
 
@@ -102,6 +105,9 @@ pub(crate) struct Servers {
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Lifecycle>>> = const { RefCell::new(None) };
 }
+
+/// The lifecycle of a `main` with the attribute, which the process is there for.
+static PROCESS: OnceLock<Arc<Lifecycle>> = OnceLock::new();
 
 impl Lifecycle {
     pub(crate) fn new(
@@ -133,18 +139,20 @@ impl Lifecycle {
             servers: watch::Sender::default(),
             is_restarting: watch::Sender::default(),
             runtime: OnceLock::new(),
+            output: OnceLock::new(),
             messages,
         };
         (Arc::new(lifecycle), inbox)
     }
 
-    /// Returns the lifecycle of the runtime that this thread belongs to.
+    /// Returns the lifecycle of the runtime that this thread belongs to, or else that of the process.
     pub(crate) fn current() -> Option<Arc<Self>> {
         // A thread that is being torn down has lost its own already.
         CURRENT
             .try_with(|current| current.borrow().clone())
             .ok()
             .flatten()
+            .or_else(|| PROCESS.get().cloned())
     }
 
     /// Returns the current lifecycle, or one that nobody will ever trigger.
@@ -157,6 +165,23 @@ impl Lifecycle {
     /// Makes this the lifecycle of the calling thread and returns the one before.
     pub(crate) fn occupy_thread(lifecycle: Option<Arc<Self>>) -> Option<Arc<Self>> {
         CURRENT.with(|current| current.replace(lifecycle))
+    }
+
+    /// Makes this the lifecycle of all threads that have none, because it stands for the process.
+    pub(crate) fn occupy_process(self: &Arc<Self>) {
+        let _ = PROCESS.set(Arc::clone(self));
+    }
+
+    pub(crate) fn set_output(&self, output: Output) {
+        let _ = self.output.set(output);
+    }
+
+    /// Says a line; it blocks nobody, where there is somebody else to write it.
+    pub(crate) fn say(&self, line: Line) {
+        match self.output.get() {
+            Some(output) => output.say(line),
+            None => line.emit(),
+        }
     }
 
     /// Tells the loop; nothing happens where it has ended.

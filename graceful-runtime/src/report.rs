@@ -107,13 +107,10 @@ impl Output {
     }
 
     /// Waits until everything said so far is written, or for `limit`.
-    pub(crate) fn flush(&self, limit: Option<Duration>) {
+    pub(crate) fn flush(&self, limit: Duration) {
         let (done, is_done) = mpsc::channel();
         let _ = self.0.send(Job::Flush(done));
-        let _ = match limit {
-            Some(limit) => is_done.recv_timeout(limit).ok(),
-            None => is_done.recv().ok(),
-        };
+        let _ = is_done.recv_timeout(limit);
     }
 }
 
@@ -133,13 +130,19 @@ pub(crate) fn listening(address: &impl Display) -> Line {
 }
 
 /// The first line of a shutdown; none where a server ended by itself and nothing is left.
-pub(crate) fn draining(lifecycle: &Lifecycle, reason: Reason) -> Option<Line> {
+pub(crate) fn draining(lifecycle: &Lifecycle, reason: Reason, lame_duck: Duration) -> Option<Line> {
     let census = Census::take(lifecycle);
     let is_request = matches!(reason, Reason::Signal(_) | Reason::Call);
     if !is_request && census.is_empty() {
         return None;
     }
-    let mut text = format!("{reason}: draining{census}");
+    let mut text = match lame_duck {
+        Duration::ZERO => format!("{reason}: draining{census}"),
+        more => format!(
+            "{reason}: accepting for {} more, then draining{census}",
+            Span(more)
+        ),
+    };
     if let Some(trigger) = lifecycle.trigger() {
         let _ = write!(text, "; at most {}", Span(trigger.budget.timeout()));
     }
@@ -150,7 +153,9 @@ pub(crate) fn draining(lifecycle: &Lifecycle, reason: Reason) -> Option<Line> {
 }
 
 pub(crate) fn cancelled(reason: Reason) -> Line {
-    Line::info(format!("{reason}: the start-up is cancelled"))
+    Line::info(format!(
+        "{reason}: the start-up is cancelled: `main` has neither returned nor asked for `graceful::shutdown()`"
+    ))
 }
 
 pub(crate) fn repeated(signal: Signal, trigger: Trigger, interrupts: u32) -> Line {
@@ -260,12 +265,12 @@ pub(crate) struct Census {
     upgraded: Vec<String>,
     tasks: Vec<String>,
     hooks: Vec<String>,
-    /// Servers of any kind that have not ended.
+    /// Servers of others that have not ended.
     servers: usize,
+    is_lame_duck: bool,
+    is_stopping: bool,
     is_started: bool,
     is_awaited: bool,
-    /// The servers are gone.
-    is_over: bool,
 }
 
 impl Census {
@@ -276,10 +281,13 @@ impl Census {
             upgraded: Vec::new(),
             tasks: Vec::new(),
             hooks: Vec::new(),
-            servers: lifecycle.running_servers(),
+            servers: lifecycle
+                .running_servers()
+                .saturating_sub(lifecycle.serving.len()),
+            is_lame_duck: lifecycle.phase() == Phase::LameDuck,
+            is_stopping: lifecycle.phase() >= Phase::Stopping,
             is_started: lifecycle.is_started(),
             is_awaited: lifecycle.is_awaited(),
-            is_over: lifecycle.is_started() && lifecycle.phase() >= Phase::Stopping,
         };
         let mut connections = lifecycle.connections();
         connections.sort_by_key(|connection| connection.accepted());
@@ -328,21 +336,21 @@ impl Census {
 
     /// Says what there is to wait for where nothing can be named.
     fn unseen(&self) -> String {
-        match self {
-            Self { is_over: true, .. } => "destructors or blocking threads".into(),
-            Self { servers: 1.., .. } => {
+        match (self.is_started, self.is_stopping) {
+            (true, true) => "destructors or blocking threads".into(),
+            (false, true) => "the start-up, which blocks its thread".into(),
+            _ if self.is_lame_duck => "the end of the lame duck".into(),
+            _ if self.servers > 0 => {
                 let servers = count(self.servers, "server");
                 format!("{servers} whose requests cannot be seen from here")
             }
-            Self {
-                is_started: false,
-                is_awaited: true,
-                ..
-            } => "`main`, which has asked for the shutdown and has not returned".into(),
-            Self {
-                is_started: false, ..
-            } => "the start-up, which blocks its thread".into(),
-            Self { .. } => "destructors or blocking threads".into(),
+            (false, false) if self.is_awaited => {
+                "`main`, which has asked for the shutdown and has not returned".into()
+            }
+            (false, false) => {
+                "`main`, which has neither returned nor asked for `graceful::shutdown()`".into()
+            }
+            (true, false) => "nothing that is known".into(),
         }
     }
 

@@ -44,6 +44,8 @@ const INTERRUPT_CODE: u8 = 130;
 const PANIC_CODE: u8 = 101;
 /// How long a forced end waits for its report to be written; a full pipe must not hold it up.
 const REPORT_LIMIT: Duration = Duration::from_millis(100);
+/// How long an end in time waits for its last line; nor must a full pipe turn it into a forced one.
+const LAST_LINE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How often the service manager is told how the drain is doing.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,7 +67,12 @@ where
     T: IntoServer<M>,
 {
     match Process::start(&config) {
-        Ok(process) => process.live(main, afterwards),
+        Ok(process) => {
+            if afterwards == Afterwards::ProcessEnds {
+                process.lifecycle.occupy_process();
+            }
+            process.live(main, afterwards)
+        }
         Err(error) => {
             report::print_error(&error);
             ExitCode::FAILURE
@@ -155,6 +162,7 @@ impl Process {
         let lame_duck = lame_duck(config, heritage.in_kubernetes);
         let (lifecycle, inbox) = Lifecycle::new(config, heritage);
         let output = Output::start().map_err(StartError::Thread)?;
+        lifecycle.set_output(output.clone());
         for complaint in inherited.iter().flat_map(|inherited| &inherited.complaints) {
             output.say(Line::warn(complaint));
         }
@@ -169,6 +177,7 @@ impl Process {
             shutdown_signals,
             restart_signals,
             timeout: config.timeout,
+            lame_duck,
             restart_timeout: config.restart_timeout,
             succession,
             interrupts: 0,
@@ -214,7 +223,7 @@ impl Process {
         if let Some(line) = report::stopped(&lifecycle) {
             output.say(line);
         }
-        output.flush(None);
+        output.flush(LAST_LINE_LIMIT);
         match afterwards {
             Afterwards::ProcessEnds => {
                 // Or else two codes could meet here: the guardian may have begun meanwhile.
@@ -442,6 +451,7 @@ struct Guardian {
     /// Apart from the others, so that a flood of them cannot crowd out a shutdown signal.
     restart_signals: Listening,
     timeout: Duration,
+    lame_duck: Duration,
     restart_timeout: Duration,
     /// `None` for a lifecycle that does not stand for the process.
     succession: Option<Succession>,
@@ -621,10 +631,18 @@ impl Guardian {
             self.output.say(report::cancelled(reason));
             self.step(Event::Cancel);
         } else {
-            if let Some(line) = report::draining(&self.lifecycle, reason) {
+            if let Some(line) = report::draining(&self.lifecycle, reason, self.lame_duck(reason)) {
                 self.output.say(line);
             }
             self.step(Event::Trigger);
+        }
+    }
+
+    /// Returns how long new connections will still be accepted, unless all servers end by themselves.
+    fn lame_duck(&self, reason: Reason) -> Duration {
+        match reason {
+            Reason::Signal(_) | Reason::Call => self.lame_duck.min(self.timeout / 2),
+            _ => Duration::ZERO,
         }
     }
 
@@ -777,7 +795,7 @@ impl Guardian {
         if let Some(pid_file) = self.succession.as_mut().and_then(Succession::pid_file) {
             self.output.run(move || drop(pid_file.remove()));
         }
-        self.output.flush(Some(REPORT_LIMIT));
+        self.output.flush(REPORT_LIMIT);
         sys::exit_now(code.into())
     }
 }

@@ -240,7 +240,7 @@ impl<S: HttpService> Running<S> {
             lifecycle.count_servers(|servers| servers.last += 1);
         }
         let shared = Shared::new(Arc::clone(&lifecycle), serve.header_timeout);
-        report::listening(&serve.security.url(&serve.listener)).emit();
+        lifecycle.say(report::listening(&serve.security.url(&serve.listener)));
         Self {
             listener: serve.listener,
             service: serve.service,
@@ -364,7 +364,10 @@ impl<S: HttpService> Running<S> {
         if is_of_one_connection(error) {
             return;
         }
-        self.complaints.add(&self.listener, error);
+        let complaint = self.complaints.about(&self.listener, error);
+        complaint
+            .into_iter()
+            .for_each(|line| self.lifecycle.say(line));
         sleep(ACCEPT_PAUSE).await;
     }
 }
@@ -414,18 +417,16 @@ pub(crate) struct Complaints {
 }
 
 impl Complaints {
-    pub(crate) fn add(&mut self, listener: &Listener, error: &io::Error) {
-        if self
-            .last
-            .is_some_and(|last| last.elapsed() <= ACCEPT_SILENCE)
-        {
-            return;
+    /// Returns what there is to say now, if anything.
+    pub(crate) fn about(&mut self, listener: &Listener, error: &io::Error) -> Option<Line> {
+        let now = Instant::now();
+        if self.last.is_some_and(|last| now <= last + ACCEPT_SILENCE) {
+            return None;
         }
-        self.last = Some(Instant::now());
-        Line::warn(format!(
+        self.last = Some(now);
+        Some(Line::warn(format!(
             "failed to accept on {listener}: {error}; trying again"
-        ))
-        .emit();
+        )))
     }
 }
 

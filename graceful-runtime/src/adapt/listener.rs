@@ -95,7 +95,9 @@ impl Listener {
                 Ok((stream, peer)) => return Poll::Ready(self.acceptor.connect(stream, peer)),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    self.complaints.add(&self.acceptor.socket, &error);
+                    let complaint = self.complaints.about(&self.acceptor.socket, &error);
+                    let lifecycle = &self.acceptor.adapter.shared.lifecycle;
+                    complaint.into_iter().for_each(|line| lifecycle.say(line));
                     self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
                 }
             }
@@ -193,7 +195,8 @@ impl Acceptor {
 
     /// Says where connections may come.
     pub(super) fn report(&self) {
-        report::listening(&self.socket).emit();
+        let lifecycle = &self.adapter.shared.lifecycle;
+        lifecycle.say(report::listening(&self.socket));
     }
 
     /// Lets connections come.
