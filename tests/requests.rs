@@ -261,6 +261,25 @@ fn b9_an_early_413_to_an_upload_can_be_read_over_tls() {
     server.exit_within(SOON).expect(0);
 }
 
+#[test]
+fn b9_an_upload_that_nobody_wants_and_that_never_ends_holds_up_nothing() {
+    let server = echo!();
+    let mut connection = server.connect();
+    connection.send("POST /early?bytes=2 HTTP/1.1\r\nhost: test\r\n");
+    connection.send("content-length: 8000000000\r\n\r\n");
+    assert_eq!(connection.response().status, 413);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Fails when the server has gone.
+            while connection.try_send("x").is_ok() {
+                sleep(Duration::from_millis(10));
+            }
+        });
+        server.signal(Signal::TERM);
+        server.exit_within(SOON).expect(0);
+    });
+}
+
 fn early_413(connect: impl Fn() -> Connection) {
     for _ in 0..10 {
         let mut connection = connect();
