@@ -245,6 +245,27 @@ fn a11_when_one_server_fails_the_other_drains() {
 }
 
 #[test]
+fn a11_a_lifecycle_that_cannot_start_is_exit_1_and_one_line() {
+    for (how, said) in [
+        (
+            "nested",
+            "cannot start inside a tokio runtime; remove `#[tokio::main]`",
+        ),
+        (
+            "second",
+            "another lifecycle of this process listens to signals already",
+        ),
+        ("both", "SIGTERM cannot both shut down and restart"),
+    ] {
+        let log = Server::spawn(command!("misuse", format!("how={how}")))
+            .exit()
+            .expect(1);
+        assert_eq!(log.lines_with("Error: ").len(), 1, "{log}");
+        assert!(log.has(said), "{log}");
+    }
+}
+
+#[test]
 fn a12_a_taken_port_is_exit_1_and_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let address = taken.local_addr().expect("a bound listener has an address");

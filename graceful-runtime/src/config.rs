@@ -224,8 +224,8 @@ impl Config {
     /// # Errors
     ///
     /// A lifecycle that cannot start says why on standard error and returns 1: a signal handler that
-    /// cannot be installed, a second lifecycle with signals in one process, a call from inside a
-    /// runtime.
+    /// cannot be installed, one that is in both lists, a second lifecycle with signals in one process, a
+    /// call from inside a runtime.
     ///
     /// ```
     /// use graceful::Config;

@@ -84,6 +84,7 @@ where
 #[derive(Debug)]
 enum StartError {
     Nested,
+    Ambiguous(Signal),
     Claimed,
     Signals(io::Error),
     Predecessor(String),
@@ -97,6 +98,10 @@ impl fmt::Display for StartError {
             Self::Nested => f.write_str(
                 "a lifecycle cannot start inside a tokio runtime; remove `#[tokio::main]` or call \
                  `Config::run` from a plain `fn main`",
+            ),
+            Self::Ambiguous(signal) => write!(
+                f,
+                "{signal} cannot both shut down and restart; take it out of `signals` or of `restart`"
             ),
             Self::Claimed => f.write_str(
                 "another lifecycle of this process listens to signals already; wait until it has \
@@ -144,6 +149,10 @@ impl Process {
     fn start(config: &Config) -> Result<Self, StartError> {
         if Handle::try_current().is_ok() {
             return Err(StartError::Nested);
+        }
+        let mut shared = config.signals.iter();
+        if let Some(&signal) = shared.find(|signal| config.restart.contains(signal)) {
+            return Err(StartError::Ambiguous(signal));
         }
         let has_signals = !(config.signals.is_empty() && config.restart.is_empty());
         let claim = has_signals.then(Claim::take).transpose()?;
