@@ -2,6 +2,7 @@
 //! under test waits for, so that every bound can be asserted to the millisecond.
 
 use std::convert::Infallible;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::TcpListener;
 #[cfg(feature = "tls")]
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use super::connection::{Connection, Mood, Shared};
@@ -379,6 +381,34 @@ async fn race(is_used: bool, drain_at: u64, request_at: u64, cut: Option<usize>)
             "used: {is_used}, drain at {drain_at}, request at {request_at}, cut {cut:?}: {response:?}"
         );
     }
+}
+
+/// A request that the kernel has and the runtime has not heard of yet: on one thread, the connection's task
+/// runs before anybody looks for new events.
+#[tokio::test]
+async fn what_the_runtime_has_not_heard_of_is_answered() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    let config = Config::new().keep_alive_grace(Duration::ZERO);
+    let (lifecycle, _) = Lifecycle::new(&config, Heritage::default());
+    let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
+    let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
+    let connection = shared.connections.enter(connection);
+    let (stream, service) = (Stream::Tcp(accepted), service_fn(answer));
+    http::spawn(stream, Security::ClearText, connection, service, ());
+    // The task has found nothing to read.
+    sleep(Duration::from_millis(1)).await;
+
+    client.write_all(GET.as_bytes()).unwrap();
+    shared.set_mood(Mood::Draining);
+    // The other end answers only while this task waits.
+    let read = tokio::task::spawn_blocking(move || {
+        let mut read = String::new();
+        client.read_to_string(&mut read).map(|_| read)
+    });
+    let read = read.await.unwrap().unwrap();
+    assert!(read.ends_with("\r\n\r\nok"), "{read:?}");
 }
 
 #[cfg(feature = "tls")]
