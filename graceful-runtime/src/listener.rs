@@ -1,5 +1,6 @@
 //! Listening: addresses, sockets, and how a listener ends without losing what it holds.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -139,14 +140,12 @@ async fn find_or_bind(
 }
 
 async fn bind_name(name: &str) -> io::Result<Bound> {
+    let is_host = |host: &str| !matches!(host, "" | "*") && !host.contains('/');
     if name
         .rsplit_once(':')
-        .is_none_or(|(_, port)| port.parse::<u16>().is_err())
+        .is_none_or(|(host, port)| !is_host(host) || port.parse::<u16>().is_err())
     {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not an address",
-        ));
+        return Err(invalid("not an address"));
     }
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in tokio::net::lookup_host(name).await? {
@@ -172,6 +171,10 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Bound> {
 }
 
 async fn bind_unix(path: &Path) -> io::Result<Bound> {
+    if path.as_os_str().is_empty() {
+        // The kernel would choose an abstract address, which nobody knows.
+        return Err(invalid("the path is empty"));
+    }
     let listen = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
@@ -187,6 +190,10 @@ async fn bind_unix(path: &Path) -> io::Result<Bound> {
         other => other?,
     };
     Ok(Bound::Unix(listener, Path_::of(path)))
+}
+
+fn invalid(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, reason)
 }
 
 /// Tells whether `path` is a socket that no process listens on.
@@ -330,6 +337,30 @@ impl Address {
             Kind::Name(_) => None,
         };
         listeners.claim(&self.to_string(), bound.as_slice())
+    }
+
+    /// Says how to write what cannot be read as an address.
+    fn correction(&self) -> Cow<'static, str> {
+        let name = match &self.0 {
+            Kind::Path(path) if path.as_os_str().is_empty() => {
+                return "write `unix:/path`; a variable may be empty".into();
+            }
+            Kind::Path(_) => {
+                return "choose a shorter path: it may be 107 bytes long, see unix(7)".into();
+            }
+            Kind::Socket(_) => "",
+            Kind::Name(name) => name,
+        };
+        if let Some((scheme, _)) = name.split_once("://") {
+            return format!("write it without `{scheme}://`, as in `127.0.0.1:3000`").into();
+        }
+        match name.split_once(':') {
+            Some(("" | "*", port)) if port.parse::<u16>().is_ok() => {
+                format!("for all interfaces write `0.0.0.0:{port}` or `[::]:{port}`").into()
+            }
+            _ if name.starts_with('/') => format!("write `unix:{name}`").into(),
+            _ => "write `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000` or `unix:/path`".into(),
+        }
     }
 }
 
@@ -508,7 +539,10 @@ struct BindError {
 }
 
 impl BindError {
-    fn remedy(&self) -> &'static str {
+    fn remedy(&self) -> Cow<'static, str> {
+        if self.source.kind() == io::ErrorKind::InvalidInput {
+            return self.address.correction();
+        }
         let is_path = matches!(self.address.0, Kind::Path(_));
         match self.source.kind() {
             io::ErrorKind::AddrInUse if is_path => {
@@ -524,12 +558,10 @@ impl BindError {
             io::ErrorKind::AddrNotAvailable => {
                 "no interface of this machine has that address; `0.0.0.0` and `[::]` mean all of them"
             }
-            io::ErrorKind::InvalidInput => {
-                "write `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000` or `unix:/path`"
-            }
             io::ErrorKind::NotFound if is_path => "create the directory first",
             _ => "check the address",
         }
+        .into()
     }
 }
 

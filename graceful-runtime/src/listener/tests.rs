@@ -138,3 +138,24 @@ fn what_is_bound_to_an_interface_needs_a_privilege_to_be_sealed() {
         TcpStream::connect(reached[0]).expect("it goes on accepting");
     });
 }
+
+#[test]
+fn what_cannot_be_read_as_an_address_has_a_remedy() {
+    let too_long = format!("unix:/{}", "x".repeat(108));
+    for (address, remedy) in [
+        ("", "write `127.0.0.1:3000`"),
+        ("3000", "write `127.0.0.1:3000`"),
+        (":http", "write `127.0.0.1:3000`"),
+        (":3000", "write `0.0.0.0:3000` or `[::]:3000`"),
+        ("*:3000", "write `0.0.0.0:3000` or `[::]:3000`"),
+        ("http://127.0.0.1:3000", "write it without `http://`"),
+        ("https://localhost:3000/", "write it without `https://`"),
+        ("/run/app.sock", "write `unix:/run/app.sock`"),
+        ("unix:", "the path is empty; write `unix:/path`"),
+        (&too_long, "it may be 107 bytes long, see unix(7)"),
+    ] {
+        let error = runtime().block_on(bind(address)).expect_err(address);
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains(remedy), "{error}");
+    }
+}
