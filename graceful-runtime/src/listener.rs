@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,7 +21,8 @@ use crate::sys;
 /// How many connections the kernel queues: Linux' own limit (`net.core.somaxconn`) since 5.4.
 const BACKLOG: i32 = 4096;
 
-/// Where to listen; made from `"host:port"`, `"unix:/path"`, a [`SocketAddr`] or a host with a port.
+/// Where to listen; made from `"host:port"`, `"unix:/path"`, a [`SocketAddr`], a host with a port or a
+/// UNIX socket's [`Path`].
 ///
 /// ```
 /// use graceful::Address;
@@ -499,35 +501,69 @@ impl From<&String> for Address {
     }
 }
 
-impl<T: Into<SocketAddr> + IsAddress> From<T> for Address {
-    fn from(address: T) -> Self {
-        Self(Kind::Socket(address.into()))
+// Not one implementation for whatever turns into a `SocketAddr`: the compiler would explain that detour to
+// everybody who has none.
+macro_rules! from_socket_addresses {
+    ($($address:ty),+) => {$(
+        impl From<$address> for Address {
+            fn from(address: $address) -> Self {
+                Self(Kind::Socket(address.into()))
+            }
+        }
+    )+};
+}
+
+from_socket_addresses! {
+    SocketAddr, SocketAddrV4, SocketAddrV6, (IpAddr, u16), (Ipv4Addr, u16), (Ipv6Addr, u16), ([u8; 4], u16)
+}
+
+impl From<&SocketAddr> for Address {
+    fn from(address: &SocketAddr) -> Self {
+        (*address).into()
     }
 }
 
 impl From<(&str, u16)> for Address {
     fn from((host, port): (&str, u16)) -> Self {
-        format!("{host}:{port}").as_str().into()
+        format!("{host}:{port}").into()
     }
 }
 
-/// What may be turned into an [`Address`] by way of a [`SocketAddr`]; keeps strings apart.
-pub trait IsAddress {}
+impl From<(String, u16)> for Address {
+    fn from((host, port): (String, u16)) -> Self {
+        (host.as_str(), port).into()
+    }
+}
 
-impl IsAddress for SocketAddr {}
-impl IsAddress for std::net::SocketAddrV4 {}
-impl IsAddress for std::net::SocketAddrV6 {}
-impl IsAddress for (IpAddr, u16) {}
-impl IsAddress for (std::net::Ipv4Addr, u16) {}
-impl IsAddress for (std::net::Ipv6Addr, u16) {}
-impl IsAddress for ([u8; 4], u16) {}
+/// A UNIX socket, without `unix:` before the path, which need not be UTF-8.
+impl From<PathBuf> for Address {
+    fn from(path: PathBuf) -> Self {
+        Self(Kind::Path(path))
+    }
+}
+
+impl From<&PathBuf> for Address {
+    fn from(path: &PathBuf) -> Self {
+        path.as_path().into()
+    }
+}
+
+impl From<&Path> for Address {
+    fn from(path: &Path) -> Self {
+        path.to_owned().into()
+    }
+}
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Socket(address) => address.fmt(f),
             Kind::Name(name) => name.fmt(f),
-            Kind::Path(path) => write!(f, "unix:{}", path.display()),
+            Kind::Path(path) => match path.to_str() {
+                Some(path) => write!(f, "unix:{path}"),
+                // A listener is inherited by this text, so that no two paths may share one.
+                None => write!(f, "unix:{}", path.as_os_str().as_bytes().escape_ascii()),
+            },
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The seal and its fallbacks, on real sockets.
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::thread;
 
@@ -158,4 +160,36 @@ fn what_cannot_be_read_as_an_address_has_a_remedy() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(error.to_string().contains(remedy), "{error}");
     }
+}
+
+#[test]
+fn an_address_is_made_from_what_a_program_has_at_hand() {
+    let socket: SocketAddr = "127.0.0.1:3000".parse().unwrap();
+    let path = PathBuf::from("/run/app.sock");
+    for (address, text) in [
+        (Address::from(&socket), "127.0.0.1:3000"),
+        (("localhost".to_owned(), 3000).into(), "localhost:3000"),
+        (path.as_path().into(), "unix:/run/app.sock"),
+        ((&path).into(), "unix:/run/app.sock"),
+        (path.into(), "unix:/run/app.sock"),
+    ] {
+        assert_eq!(address.to_string(), text);
+        assert_eq!(Address::from(text), address);
+    }
+}
+
+#[test]
+fn a_path_need_not_be_utf8() {
+    let name = format!("graceful-{}-", std::process::id()).into_bytes();
+    let [one, other] = [b'\xfe', b'\xff'].map(|last| {
+        let name = OsString::from_vec([name.as_slice(), &[last]].concat());
+        std::env::temp_dir().join(name)
+    });
+    let names = [&one, &other].map(|path| Address::from(path).to_string());
+    assert_ne!(names[0], names[1], "each is inherited by its own name");
+    runtime().block_on(async {
+        let _listener = bind(&one).await.unwrap();
+        UnixStream::connect(&one).expect("the file has the very same bytes");
+    });
+    assert!(!one.exists(), "the file goes with the listener");
 }
