@@ -122,9 +122,11 @@ where
 
 #[track_caller]
 fn lifecycle() -> Arc<Lifecycle> {
-    Lifecycle::current().unwrap_or_else(|| {
+    // Not in a closure, which would not know its caller.
+    let Some(lifecycle) = Lifecycle::current() else {
         panic!("a hook was registered on a thread outside `#[graceful::main]`");
-    })
+    };
+    lifecycle
 }
 
 #[track_caller]
