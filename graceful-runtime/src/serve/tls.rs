@@ -37,8 +37,8 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// Names the file that cannot be read, holds no certificate or no key, and a key that does not
-    /// belong to the certificate.
+    /// Names the file that cannot be read, holds no certificate or no key, and a key that is encrypted
+    /// or does not belong to the certificate.
     ///
     /// ```
     /// let error = graceful::Tls::from_pem_files("cert.pem", "key.pem").unwrap_err();
@@ -59,8 +59,11 @@ impl Tls {
                 pem::Error::NoItemsFound,
             ));
         }
-        let key_der = PrivateKeyDer::from_pem_file(key)
-            .map_err(|error| unreadable("private key", key, error))?;
+        let key_der =
+            PrivateKeyDer::from_pem_file(key).map_err(|error| match is_encrypted(key) {
+                true => encrypted(key),
+                false => unreadable("private key", key, error),
+            })?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -145,6 +148,53 @@ fn unreadable(what: &str, path: &Path, error: pem::Error) -> io::Error {
     }
 }
 
+/// Tells whether the key needs a passphrase, by PKCS #8 (RFC 7468) or as OpenSSL once wrote it (RFC 1421).
+fn is_encrypted(key: &Path) -> bool {
+    std::fs::read_to_string(key).is_ok_and(|pem| {
+        pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+            || pem.contains("Proc-Type: 4,ENCRYPTED")
+    })
+}
+
+fn encrypted(key: &Path) -> io::Error {
+    let key = key.display();
+    invalid(format!(
+        "the private key {key} is encrypted; decrypt it first: `openssl pkey -in {key} -out …`"
+    ))
+}
+
 fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encrypted_key_is_told_from_no_key() {
+        let directory = std::env::temp_dir().join(format!("graceful-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let write = |name: &str, pem: &str| {
+            let path = directory.join(name);
+            std::fs::write(&path, pem).unwrap();
+            path
+        };
+        let section =
+            |kind, text| format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n");
+        let certificate = write("cert.pem", &section("CERTIFICATE", "AAAA"));
+        let header = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA";
+        for (key, remedy) in [
+            (section("ENCRYPTED PRIVATE KEY", "AAAA"), "`openssl pkey"),
+            (section("RSA PRIVATE KEY", header), "`openssl pkey"),
+            (section("CERTIFICATE", "AAAA"), "mixed up?"),
+            (section("PRIVATE KEY", "?"), "is not valid PEM"),
+        ] {
+            let key = write("key.pem", &key);
+            let error = Tls::from_pem_files(&certificate, &key).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(error.to_string().contains(remedy), "{error}");
+        }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
 }
