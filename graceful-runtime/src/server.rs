@@ -26,7 +26,9 @@ use crate::report;
     note = "a server is a future, or turns into one: `graceful::serve(listener, service)`, or \
             `axum::serve(..).with_graceful_shutdown(graceful::shutdown())`",
     note = "the future has to be `Send + 'static`, and what it returns has to be `()`, \
-            `Result<(), E>` with `E: Debug`, or an `ExitCode`"
+            `Result<(), E>` with `E: Debug`, or an `ExitCode`",
+    note = "several servers are `Vec<impl graceful::Server>` or \
+            `(impl graceful::Server, impl graceful::Server)` in the signature"
 )]
 pub trait Server: IntoFuture<Output: Termination, IntoFuture: Send + 'static> {}
 
