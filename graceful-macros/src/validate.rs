@@ -176,11 +176,11 @@ fn function_is_async(signature: &Signature, errors: &mut Errors) {
     } = signature;
     if asyncness.is_none() {
         let rule = format!("`{ident}` must be async");
-        errors.add(
-            quote!(#fn_token #ident),
-            rule,
-            format!("write `async fn {ident}`"),
+        let remedy = format!(
+            "write `async fn {ident}`; if you did, an attribute above has taken the `async`, as \
+             `#[tokio::main]` does: leave that one out"
         );
+        errors.add(quote!(#fn_token #ident), rule, remedy);
     }
 }
 

@@ -408,13 +408,15 @@ fn each_mistake_in_the_function_has_a_place_a_rule_and_a_remedy() {
             "fn main() {}",
             "fn main",
             "`main` must be async",
-            "write `async fn main`",
+            "write `async fn main`; if you did, an attribute above has taken the `async`, as \
+             `#[tokio::main]` does: leave that one out",
         ),
         (
             "pub fn start() {}",
             "fn start",
             "`start` must be async",
-            "write `async fn start`",
+            "write `async fn start`; if you did, an attribute above has taken the `async`, as \
+             `#[tokio::main]` does: leave that one out",
         ),
         (
             "async unsafe fn main() {}",

@@ -5,7 +5,7 @@
     "unknown signal `TREM`\nhelp: did you mean `TERM`?"
 }
 ::core::compile_error! {
-    "`main` must be async\nhelp: write `async fn main`"
+    "`main` must be async\nhelp: write `async fn main`; if you did, an attribute above has taken the `async`, as `#[tokio::main]` does: leave that one out"
 }
 ::core::compile_error! {
     "`#[tokio::main]` starts a runtime as well\nhelp: leave it out; `#[graceful::main]` starts a tokio runtime"
