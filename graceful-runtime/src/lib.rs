@@ -42,6 +42,7 @@
 //!
 //! - `tls`: `Serve::tls`, with rustls.
 //! - `adapt`, `axum`, `tonic`: `adapt`, which makes other frameworks' servers lossless from outside.
+//! - `axum`: `Serve::connect_info` gives axum's `ConnectInfo`, too.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(

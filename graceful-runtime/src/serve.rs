@@ -74,6 +74,7 @@ pub struct Serve<S> {
     security: Security,
     max_connections: usize,
     header_timeout: Duration,
+    connect_info: bool,
     drains_last: bool,
 }
 
@@ -121,6 +122,7 @@ where
         security: Security::ClearText,
         max_connections: Semaphore::MAX_PERMITS,
         header_timeout: Duration::from_secs(30),
+        connect_info: false,
         drains_last: false,
     }
 }
@@ -162,6 +164,51 @@ impl<S> Serve<S> {
     /// ```
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;
+        self
+    }
+
+    /// Gives every request its client's [`SocketAddr`](std::net::SocketAddr) as an extension (off).
+    ///
+    /// Behind a proxy it is the proxy's. On a UNIX socket there is none, and an extractor that needs one
+    /// fails. It costs each request a few allocations, so it has to be asked for.
+    ///
+    /// ```no_run
+    /// # async fn example() -> std::io::Result<()> {
+    /// use std::convert::Infallible;
+    /// use std::net::SocketAddr;
+    /// use hyper::body::Incoming;
+    /// use hyper::service::service_fn;
+    /// use hyper::{Request, Response};
+    ///
+    /// let app = service_fn(|request: Request<Incoming>| async move {
+    ///     let client = request.extensions().get::<SocketAddr>();
+    ///     Ok::<_, Infallible>(Response::new(format!("hello {client:?}")))
+    /// });
+    /// let listener = graceful::bind("127.0.0.1:3000").await?;
+    /// graceful::serve(listener, app).connect_info().await
+    /// # }
+    /// ```
+    ///
+    /// With the feature `axum`, axum's `ConnectInfo<SocketAddr>` is there, too. The server takes the
+    /// `Router` itself, without `into_make_service_with_connect_info`:
+    ///
+    #[cfg_attr(feature = "axum", doc = "```no_run")]
+    #[cfg_attr(not(feature = "axum"), doc = "```ignore")]
+    /// # async fn example() -> std::io::Result<()> {
+    /// use std::net::SocketAddr;
+    /// use axum::{Router, extract::ConnectInfo, routing::get};
+    ///
+    /// async fn hello(ConnectInfo(client): ConnectInfo<SocketAddr>) -> String {
+    ///     format!("hello {client}")
+    /// }
+    ///
+    /// let app = Router::new().route("/", get(hello));
+    /// let listener = graceful::bind("127.0.0.1:3000").await?;
+    /// graceful::serve(listener, app).connect_info().await
+    /// # }
+    /// ```
+    pub fn connect_info(mut self) -> Self {
+        self.connect_info = true;
         self
     }
 
@@ -239,7 +286,8 @@ impl<S: HttpService> Running<S> {
         if serve.drains_last {
             lifecycle.count_servers(|servers| servers.last += 1);
         }
-        let shared = Shared::new(Arc::clone(&lifecycle), serve.header_timeout);
+        let mut shared = Shared::new(Arc::clone(&lifecycle), serve.header_timeout);
+        shared.connect_info = serve.connect_info;
         lifecycle.say(report::listening(&serve.security.url(&serve.listener)));
         Self {
             listener: serve.listener,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use crate::{Address, LIMIT, SOON};
 
 /// A byte stream whose reads can be given a limit.
 pub trait Transport: Read + Write + Send {
+    /// Returns the address of this end; `None` where there is no such thing.
+    fn local_addr(&self) -> Option<SocketAddr>;
     /// Makes reads and writes that take longer than `limit` fail.
     fn set_limit(&self, limit: Duration) -> io::Result<()>;
     /// Says that nothing more will be sent.
@@ -22,6 +24,10 @@ pub trait Transport: Read + Write + Send {
 }
 
 impl Transport for TcpStream {
+    fn local_addr(&self) -> Option<SocketAddr> {
+        Self::local_addr(self).ok()
+    }
+
     fn set_limit(&self, limit: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(limit))?;
         self.set_write_timeout(Some(limit))
@@ -37,6 +43,10 @@ impl Transport for TcpStream {
 }
 
 impl Transport for UnixStream {
+    fn local_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+
     fn set_limit(&self, limit: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(limit))?;
         self.set_write_timeout(Some(limit))
@@ -97,6 +107,11 @@ impl Connection {
             transport,
             unread: Vec::new(),
         })
+    }
+
+    /// Returns the address from which the server sees this client; `None` on a UNIX socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.transport.local_addr()
     }
 
     /// Sends `bytes`.

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::str::FromStr;
@@ -60,6 +61,7 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
 async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
     let query = Query(request.uri().query().unwrap_or("").to_owned());
     match path {
+        "/peer" => peer(&request),
         "/pid" => text(std::process::id().to_string()),
         "/sleep" => {
             slept(
@@ -89,6 +91,12 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
         "/descriptors" => output_of("ls", &["-l", "/proc/self/fd"]),
         _ => status(StatusCode::NOT_FOUND, Bytes::new()),
     }
+}
+
+/// Answers where the request comes from, as far as it says.
+fn peer(request: &Request<Incoming>) -> Response<Body> {
+    let address = request.extensions().get::<SocketAddr>().copied();
+    text(format!("{address:?}"))
 }
 
 /// Sleeps, if asked for only from the begin of the drain on, and says how many others sleep at the

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,6 +115,10 @@ impl Handshake {
 }
 
 impl Transport for StreamOwned<ClientConnection, TcpStream> {
+    fn local_addr(&self) -> Option<SocketAddr> {
+        Transport::local_addr(&self.sock)
+    }
+
     fn set_limit(&self, limit: Duration) -> io::Result<()> {
         self.sock.set_limit(limit)
     }

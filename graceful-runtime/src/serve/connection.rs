@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) connections: Arc<Registry<Connection>>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(super) header_timeout: Duration,
+    /// Requests are given the address of their client.
+    pub(super) connect_info: bool,
     mood: AtomicU8,
     /// When the drain began.
     drain: OnceLock<Instant>,
@@ -59,6 +61,7 @@ impl Shared {
             connections: Arc::default(),
             lifecycle,
             header_timeout,
+            connect_info: false,
             mood: AtomicU8::new(Mood::Open as u8),
             drain: OnceLock::new(),
         }

@@ -16,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use pin_project_lite::pin_project;
 
 use super::connection::{Connection, InFlightGuard};
+use super::stream::Peer;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -40,7 +41,9 @@ type BoxError = Box<dyn Error + Send + Sync>;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot answer HTTP requests",
     note = "`graceful::serve` takes a hyper service (`hyper::service::service_fn`) or a tower service \
-            (`axum::Router`) of `Request<hyper::body::Incoming>` that is `Clone + Send + 'static`"
+            (`axum::Router`) of `Request<hyper::body::Incoming>` that is `Clone + Send + 'static`",
+    note = "in place of axum's `into_make_service_with_connect_info`, pass the `Router` itself and call \
+            `.connect_info()` on the server"
 )]
 pub trait IntoService<M> {
     /// The service as hyper takes it.
@@ -142,7 +145,7 @@ impl<S: HttpService> Service<Request<Incoming>> for Tracked<S> {
     type Error = BoxError;
     type Future = Tracking<S::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if self.connection.refuses_streams() {
             return Tracking {
                 future: None,
@@ -152,6 +155,9 @@ impl<S: HttpService> Service<Request<Incoming>> for Tracked<S> {
         }
         let guard = Some(self.connection.begin(&request));
         let is_connect = request.method() == Method::CONNECT;
+        if self.connection.shared.connect_info {
+            add_connect_info(&mut request, self.connection.peer());
+        }
         // A panic here would take the other streams of an HTTP/2 connection with it.
         let future = catch_unwind(AssertUnwindSafe(|| self.service.call(request)));
         Tracking {
@@ -159,6 +165,16 @@ impl<S: HttpService> Service<Request<Incoming>> for Tracked<S> {
             is_connect,
             guard,
         }
+    }
+}
+
+/// Tells the handler of `request` who asks.
+fn add_connect_info(request: &mut Request<Incoming>, peer: Peer) {
+    if let Peer::Tcp(address) = peer {
+        let extensions = request.extensions_mut();
+        extensions.insert(address);
+        #[cfg(feature = "axum")]
+        extensions.insert(axum::extract::ConnectInfo(address));
     }
 }
 

@@ -1,13 +1,16 @@
 //! Servers of other frameworks: `framework=axum` or `tonic`, adapted or, with `as=is`, as they are.
 //!
-//! With `beside=graceful` there is a server of ours, too.
+//! `framework=graceful` serves the same app without another framework. With `connect_info=yes` its
+//! handlers learn who asks. With `beside=graceful` there is a server of ours, too.
 
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::ConnectInfo;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::{StatusCode, Uri};
 use axum::routing::{any, get, post};
@@ -26,6 +29,9 @@ fn main() -> ExitCode {
 
 async fn start(settings: Settings) -> io::Result<Vec<Running>> {
     println!("main");
+    if settings.text("framework") == Some("graceful") {
+        return Ok(vec![served(&settings).await?]);
+    }
     let is_tonic = settings.text("framework") == Some("tonic");
     let mut servers = vec![match settings.text("as") {
         Some("is") if is_tonic => tonic_as_it_is(listen().await?),
@@ -39,6 +45,16 @@ async fn start(settings: Settings) -> io::Result<Vec<Running>> {
     }
     println!("bound");
     Ok(servers)
+}
+
+async fn served(settings: &Settings) -> io::Result<Running> {
+    let listener = bind(settings.text("listen").unwrap_or("127.0.0.1:0")).await?;
+    let mut server = graceful::serve(listener, app());
+    if settings.text("connect_info") == Some("yes") {
+        server = server.connect_info();
+    }
+    println!("bound");
+    Ok(Box::pin(server.into_future()))
 }
 
 async fn axum(settings: &Settings) -> io::Result<Running> {
@@ -95,6 +111,7 @@ fn app() -> Router {
         .route("/", get(|| async { "hello" }))
         .route("/sleep", get(sleep))
         .route("/upload", post(upload))
+        .route("/peer", get(peer))
         .route("/pid", get(|| async { std::process::id().to_string() }))
         .route("/requests", get(requests))
         .route("/status", get(readiness))
@@ -120,6 +137,11 @@ async fn sleep(uri: Uri) -> &'static str {
     let ms = ms.unwrap_or_default();
     tokio::time::sleep(Duration::from_millis(ms)).await;
     "slept"
+}
+
+/// Answers as [`graceful_tests::echo`] does, and with an error where nobody knows.
+async fn peer(ConnectInfo(address): ConnectInfo<SocketAddr>) -> String {
+    format!("{:?}", Some(address))
 }
 
 async fn upload(body: Bytes) -> String {
