@@ -1,9 +1,9 @@
-//! What a handler learns of its client.
+//! What a handler learns of its client: from our server, and from an adapted one.
 
 use std::net::SocketAddr;
 
 use graceful_tests::http2::{Frame, body_of};
-use graceful_tests::{Certificate, Connection, Http2, server};
+use graceful_tests::{Certificate, Connection, Http2, SOON, server};
 
 #[test]
 fn a_request_has_the_address_of_its_client() {
@@ -53,6 +53,47 @@ fn axums_extractor_fails_where_there_is_no_address() {
     for server in [with_nothing_asked, on_a_unix_socket] {
         assert_eq!(server.connect().get("/peer").status, 500);
     }
+}
+
+#[test]
+fn adapted_handlers_extract_the_address_of_their_client() {
+    let server = server!("framework", "framework=axum", "connect_info=yes");
+    expect_addresses(|_| server.connect(), "/adapted_peer");
+}
+
+#[test]
+fn adapted_handlers_extract_no_address_on_a_unix_socket() {
+    let socket = Socket::new();
+    let server = server!(
+        "framework",
+        "framework=axum",
+        "connect_info=yes",
+        socket.setting()
+    );
+    assert_eq!(server.connect().get("/adapted_peer").text(), "None");
+}
+
+/// axum puts something of its own around the layer then, which must not come between the two.
+#[test]
+fn adapted_with_connect_info_loses_nothing() {
+    let server = server!(
+        "framework",
+        "framework=axum",
+        "connect_info=yes",
+        "timeout=60s"
+    );
+    let mut connection = server.sleeping(2000);
+    let client = address_of(&connection);
+    server.drain();
+    connection.response().expect_last();
+    connection.expect_eof();
+    let log = server.exit_within(SOON).expect(0);
+    // Known by its address, so the layer has found the connection.
+    assert!(
+        log.has(&format!("waiting for 1 request: GET /sleep from {client}")),
+        "{log}"
+    );
+    assert!(log.has("1 request finished, 0 cut"), "{log}");
 }
 
 /// Fails unless both versions of HTTP are told the address of their own end.

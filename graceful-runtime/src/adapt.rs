@@ -46,6 +46,8 @@ pub use self::io::ConnectInfo;
 pub use self::io::Io;
 pub use self::layer::{Body, Layer, Layered, Responding};
 pub use self::listener::Listener;
+#[cfg(feature = "axum")]
+pub use self::listener::PeerAddr;
 use self::listener::{Acceptor, Queue};
 
 /// Makes the server of another framework lose nothing at its stop.
@@ -70,6 +72,11 @@ use self::listener::{Acceptor, Queue};
 ///     Ok(axum::serve(listener, app.layer(layer)).with_graceful_shutdown(shutdown))
 /// }
 /// ```
+///
+#[cfg_attr(
+    feature = "axum",
+    doc = "Handlers learn the address of their client there by [`PeerAddr`]."
+)]
 ///
 /// With tonic (feature `tonic`):
 ///

@@ -8,6 +8,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
+#[cfg(feature = "axum")]
+use axum::{extract::connect_info::Connected, serve::IncomingStream};
 use futures_core::Stream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
@@ -131,6 +133,39 @@ impl axum::serve::Listener for Listener {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
             address => address.map(Some),
         }
+    }
+}
+
+/// Who is at the other end, for axum's `into_make_service_with_connect_info`; `None` on a UNIX socket.
+///
+/// A `SocketAddr` itself axum makes for its own listener only, so handlers extract
+/// `ConnectInfo<PeerAddr>`. The layer stays on the `Router`, as the last one.
+///
+/// ```no_run
+/// use axum::{Router, extract::ConnectInfo, routing::get};
+/// use graceful::adapt::PeerAddr;
+///
+/// async fn hello(ConnectInfo(PeerAddr(client)): ConnectInfo<PeerAddr>) -> String {
+///     format!("hello {client:?}")
+/// }
+///
+/// #[graceful::main]
+/// async fn main() -> std::io::Result<impl graceful::Server> {
+///     let listener = graceful::bind("127.0.0.1:3000").await?;
+///     let (listener, layer, shutdown) = graceful::adapt(listener);
+///     let app = Router::new().route("/", get(hello)).layer(layer);
+///     let app = app.into_make_service_with_connect_info::<PeerAddr>();
+///     Ok(axum::serve(listener, app).with_graceful_shutdown(shutdown))
+/// }
+/// ```
+#[cfg(feature = "axum")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub Option<SocketAddr>);
+
+#[cfg(feature = "axum")]
+impl Connected<IncomingStream<'_, Listener>> for PeerAddr {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+        Self(*stream.remote_addr())
     }
 }
 

@@ -14,6 +14,7 @@ use axum::extract::ConnectInfo;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::{StatusCode, Uri};
 use axum::routing::{any, get, post};
+use graceful::adapt::PeerAddr;
 use graceful_tests::echo::Echo;
 use graceful_tests::servers::{Running, bind};
 use graceful_tests::settings::Settings;
@@ -60,7 +61,13 @@ async fn served(settings: &Settings) -> io::Result<Running> {
 async fn axum(settings: &Settings) -> io::Result<Running> {
     let listener = bind(settings.text("listen").unwrap_or("127.0.0.1:0")).await?;
     let (listener, layer, shutdown) = graceful::adapt(listener);
-    let server = axum::serve(listener, app().layer(layer)).with_graceful_shutdown(shutdown);
+    let app = app().layer(layer);
+    if settings.text("connect_info") == Some("yes") {
+        let app = app.into_make_service_with_connect_info::<PeerAddr>();
+        let server = axum::serve(listener, app).with_graceful_shutdown(shutdown);
+        return Ok(Box::pin(server.into_future()));
+    }
+    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown);
     Ok(Box::pin(server.into_future()))
 }
 
@@ -112,6 +119,7 @@ fn app() -> Router {
         .route("/sleep", get(sleep))
         .route("/upload", post(upload))
         .route("/peer", get(peer))
+        .route("/adapted_peer", get(adapted_peer))
         .route("/pid", get(|| async { std::process::id().to_string() }))
         .route("/requests", get(requests))
         .route("/status", get(readiness))
@@ -142,6 +150,10 @@ async fn sleep(uri: Uri) -> &'static str {
 /// Answers as [`graceful_tests::echo`] does, and with an error where nobody knows.
 async fn peer(ConnectInfo(address): ConnectInfo<SocketAddr>) -> String {
     format!("{:?}", Some(address))
+}
+
+async fn adapted_peer(ConnectInfo(PeerAddr(address)): ConnectInfo<PeerAddr>) -> String {
+    format!("{address:?}")
 }
 
 async fn upload(body: Bytes) -> String {
