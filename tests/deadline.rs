@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use graceful_tests::log::Log;
-use graceful_tests::{Address, Connection, SOON, Server, Signal, command, get, process};
+use graceful_tests::{Connection, SOON, Server, Signal, command, get, process};
 
 /// What every server of this file is given.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -149,9 +149,7 @@ fn d4_a_hook_that_ends_at_the_deadline_leaves_one_code() {
 fn a_log_that_nobody_reads_does_not_use_up_the_budget() {
     let command = command!("echo", "timeout=60s");
     let server = Server::spawn(process::with_full_stderr(command));
-    let address = server.wait_for("addr ");
-    let address = address.strip_prefix("addr ").expect("the line begins so");
-    let mut connection = Connection::open(&Address::parse(address));
+    let mut connection = Connection::open(&server.wait_until_bound());
     assert_eq!(connection.get("/").text(), "hello");
     server.signal(Signal::TERM);
     connection.expect_eof();

@@ -83,9 +83,7 @@ fn g3_an_early_health_server_does_not_speak_for_the_process() {
         "timeout=60s"
     ));
     server.wait_for("warming up");
-    let address = server.wait_for("addr ");
-    let address = address.strip_prefix("addr ").expect("the line begins so");
-    let mut health = Connection::open(&Address::parse(address));
+    let mut health = Connection::open(&server.wait_until_bound());
     // More than once: what would make the process ready may take a moment.
     for _ in 0..100 {
         assert_eq!(health.get("/status").text(), "not ready");

@@ -67,6 +67,13 @@ impl Server {
         }
     }
 
+    /// Waits for the first address that it says it is bound to, for one that may not be listening yet.
+    #[track_caller]
+    pub fn wait_until_bound(&self) -> Address {
+        self.log.wait_for("addr ");
+        addresses(&self.log).remove(0)
+    }
+
     /// Sends `signal` to the process.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).expect("an unreaped child can be signalled");
