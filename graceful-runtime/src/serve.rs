@@ -5,7 +5,6 @@ mod connection;
 mod http;
 mod service;
 mod stream;
-mod timer;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -19,13 +18,14 @@ use std::time::Duration;
 
 use futures_lite::future::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use crate::lifecycle::Lifecycle;
 use crate::listener::Listener;
 use crate::phase::Phase;
 use crate::registry::Member;
 use crate::report::{self, Line};
+use crate::timer::wait_until;
 
 #[cfg(feature = "adapt")]
 pub(crate) use self::close::{close, may_close_at_once};
@@ -44,7 +44,7 @@ pub(crate) use self::stream::{Peer, Stream};
 pub use self::tls::Tls;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// How long a listener that was busy is kept after its seal, so that handshakes under way can finish.
 pub(crate) const HANDSHAKES: Duration = Duration::from_millis(5);
@@ -354,10 +354,7 @@ impl<S: HttpService> Running<S> {
                 let connections = Arc::clone(&self.shared.connections);
                 let settled = async {
                     connections.empty().await;
-                    // A timer rounds up to whole milliseconds.
-                    if handshakes > Instant::now() {
-                        sleep_until(handshakes).await;
-                    }
+                    wait_until(handshakes).await;
                 };
                 self.accept_until(settled).await;
                 if !self.accept_queued() {

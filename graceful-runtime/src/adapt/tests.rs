@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::phase::Event;
 use crate::registry::Member;
+use crate::serve::tests::races::Race;
 use crate::serve::{Connection, HEAD_LIMIT, Peer, Shared, Stream};
 use crate::succession::Heritage;
 
@@ -372,53 +373,19 @@ async fn tls_is_left_to_the_framework() {
     assert_eq!(client.rest().await.1, HEAD_LIMIT);
 }
 
-/// The race that loses requests elsewhere; see the test of the same name in `serve`.
 #[tokio::test(start_paused = true)]
 async fn what_could_be_written_is_answered() {
-    let grace = 200;
-    let around = |point: u64| [point.saturating_sub(1), point, point + 1];
-    let moments = || {
-        [0, grace / 2, grace, grace * 2]
-            .into_iter()
-            .flat_map(around)
-    };
-    for is_used in [false, true] {
-        for drain_at in moments() {
-            for request_at in moments() {
-                for cut in [None, Some(1), Some(GET.len() / 2), Some(GET.len() - 1)] {
-                    race(is_used, drain_at, request_at, cut).await;
-                }
-            }
+    for race in Race::all() {
+        let adapted = Arc::new(Adapted::new());
+        let mut client = match race.is_used {
+            true => adapted.idle_for(Duration::ZERO).await,
+            false => adapted.connect(Does::Http1),
+        };
+        let draining = Arc::clone(&adapted);
+        race.drain(move || draining.drain());
+        if race.request(&mut client.0).await.is_ok() {
+            let response = client.response().await;
+            assert!(response.contains("200 OK"), "{race:?}: {response:?}");
         }
-    }
-}
-
-async fn race(is_used: bool, drain_at: u64, request_at: u64, cut: Option<usize>) {
-    let adapted = Arc::new(Adapted::new());
-    let mut client = match is_used {
-        true => adapted.idle_for(Duration::ZERO).await,
-        false => adapted.connect(Does::Http1),
-    };
-    let draining = Arc::clone(&adapted);
-    tokio::spawn(async move {
-        sleep(Duration::from_millis(drain_at)).await;
-        draining.drain();
-    });
-    sleep(Duration::from_millis(request_at)).await;
-    let (first, second) = GET.split_at(cut.unwrap_or(0));
-    let mut written = client.0.write_all(first.as_bytes()).await;
-    if written.is_ok() && cut.is_some() {
-        sleep(Duration::from_millis(1)).await;
-    }
-    if written.is_ok() {
-        written = client.0.write_all(second.as_bytes()).await;
-    }
-    // A write that fails is a client that knows, and sends the request elsewhere.
-    if written.is_ok() {
-        let response = client.response().await;
-        assert!(
-            response.contains("200 OK"),
-            "used: {is_used}, drain at {drain_at}, request at {request_at}, cut {cut:?}: {response:?}"
-        );
     }
 }

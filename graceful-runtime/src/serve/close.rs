@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
 use super::stream::Stream;
-use super::timer::Timer;
 use crate::sys;
+use crate::timer::Timer;
 
 /// How long a peer may be silent before it is taken for one that neither sends nor closes.
 const SILENCE: Duration = Duration::from_secs(1);

@@ -30,9 +30,9 @@ use super::close::close;
 use super::connection::{Connection, Mood};
 use super::service::{HttpService, Tracked};
 use super::stream::{Io, Stream};
-use super::timer::Timer;
 use crate::listener::Listener;
 use crate::registry::Member;
+use crate::timer::Timer;
 
 /// The first bytes of HTTP/2 (RFC 9113, section 3.4).
 pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
