@@ -80,8 +80,6 @@ pub(crate) struct Lifecycle {
     is_started: AtomicBool,
     /// What `main` or a server failed with, in words.
     error: OnceLock<String>,
-    /// The process is being ended from outside of the main thread.
-    is_forced: AtomicBool,
     /// Somebody ends the process, and nobody else is to.
     is_end_claimed: AtomicBool,
     is_cut: AtomicBool,
@@ -132,7 +130,6 @@ impl Lifecycle {
             is_awaited: AtomicBool::new(false),
             is_started: AtomicBool::new(false),
             error: OnceLock::new(),
-            is_forced: AtomicBool::new(false),
             is_end_claimed: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             cut: AtomicUsize::new(0),
@@ -281,13 +278,9 @@ impl Lifecycle {
         !self.is_end_claimed.swap(true, Ordering::AcqRel)
     }
 
-    /// Notes that the process ends by force; the loop's own.
-    pub(crate) fn set_forced(&self) {
-        self.is_forced.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn is_forced(&self) -> bool {
-        self.is_forced.load(Ordering::Acquire)
+    /// Tells whether somebody has taken the right to end the process.
+    pub(crate) fn is_end_claimed(&self) -> bool {
+        self.is_end_claimed.load(Ordering::Acquire)
     }
 
     pub(crate) fn running_servers(&self) -> usize {

@@ -35,6 +35,7 @@ use crate::shutdown::Reason;
 use crate::signal::{Listening, Signal};
 use crate::succession::{self, Answer, Heritage, RestartError, Succession, is_turn};
 use crate::sys::{self, BlockedSignals};
+use crate::timer::wait_until;
 
 /// The code of a process that its deadline ended, as timeout(1) has it.
 const DEADLINE_CODE: u8 = 124;
@@ -253,7 +254,7 @@ impl Process {
 
 /// Does not return where the guardian is about to end the process.
 fn leave_to_guardian(lifecycle: &Lifecycle) {
-    while lifecycle.is_forced() {
+    while lifecycle.is_end_claimed() {
         thread::park();
     }
 }
@@ -433,16 +434,11 @@ async fn announce(lifecycle: &Lifecycle, lame_duck: Duration, servers_gone: &Not
             true
         };
         let is_late = async {
-            tokio::time::sleep_until(patience.into()).await;
+            wait_until(patience.into()).await;
             false
         };
         let are_done = are_done.or(is_late).await;
-        // A timer rounds up to whole milliseconds, which nobody needs where there is no lame duck.
-        if end > Instant::now() {
-            tokio::time::sleep_until(end.into())
-                .or(servers_gone.notified())
-                .await;
-        }
+        wait_until(end.into()).or(servers_gone.notified()).await;
         lifecycle.tell(Message::Happened(Event::LameDuckOver));
         if !are_done {
             // They had half of the budget; the drain goes on beside them.
@@ -798,8 +794,6 @@ impl Guardian {
             thread::sleep(REPORT_LIMIT);
             sys::exit_now(code.into());
         }
-        // From here on the main thread must not end the process by itself, with another code.
-        self.lifecycle.set_forced();
         self.output.say(lines);
         if let Some(pid_file) = self.succession.as_mut().and_then(Succession::pid_file) {
             self.output.run(move || drop(pid_file.remove()));
