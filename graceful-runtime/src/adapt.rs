@@ -34,13 +34,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::lifecycle::Lifecycle;
 use crate::phase::Phase;
 use crate::registry::Registry;
 use crate::serve::{HANDSHAKES, HEAD_LIMIT, Mood, Shared};
-use crate::timer::wait_until;
 
 #[cfg(feature = "tonic")]
 pub use self::io::ConnectInfo;
@@ -248,7 +247,7 @@ impl Drain {
                 return;
             }
             self.adapter.undecided.empty().await;
-            wait_until(handshakes).await;
+            sleep_until(handshakes).await;
         }
     }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Adapter, origin};
 use crate::registry::Member;
@@ -18,7 +18,6 @@ use crate::serve::{
     self, Connection, HEAD_LIMIT, HTTP2_PREFACE, Mood, Peer, Shared, close, has_unread,
     may_close_at_once,
 };
-use crate::timer::Timer;
 
 /// The first byte of a TLS connection: a record that holds a handshake (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -48,7 +47,7 @@ pub struct Io {
     protocol: Protocol,
     /// When the first byte of a request head came that is not complete.
     began: Option<Instant>,
-    timer: Timer,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// What the first bytes tell.
@@ -93,7 +92,7 @@ impl Io {
             registration,
             protocol: Protocol::Unknown(0),
             began: None,
-            timer: Timer::default(),
+            timer: None,
         }
     }
 
@@ -121,7 +120,7 @@ impl Io {
     }
 
     fn note_read(&mut self, bytes: &[u8]) {
-        self.timer = Timer::default();
+        self.timer = None;
         self.protocol = self.protocol.after(bytes);
         if self.protocol == Protocol::Http2 && self.undecided.take().is_some() {
             self.connection().becomes_http2();
@@ -135,10 +134,16 @@ impl Io {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let Some(limit) = self.limit() else {
-                self.timer = Timer::default();
+                self.timer = None;
                 return Poll::Pending;
             };
-            ready!(self.timer.poll(limit, cx));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(limit)));
+            if timer.deadline() != limit {
+                timer.as_mut().reset(limit);
+            }
+            ready!(timer.as_mut().poll(cx));
             if self.protocol == Protocol::Tls && self.undecided.take().is_some() {
                 // The framework ends it, and properly, when it is told.
                 continue;
