@@ -2,31 +2,27 @@
 //!
 //! Most of it holds for TCP and for UNIX sockets (C12), and runs over both.
 
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use graceful_tests::address::is_refusal;
 use graceful_tests::load::Style;
 use graceful_tests::process::raise_descriptor_limit;
-use graceful_tests::{Certificate, Connection, Load, SOON, Server, Signal, command, get};
-use tempfile::TempDir;
+use graceful_tests::{Certificate, Connection, Listen, Load, SOON, Server, Signal, command, get};
 
-/// Where the servers of a test listen.
-struct Listen {
-    setting: String,
-    unix: Option<(TempDir, PathBuf)>,
-    certificate: Option<Certificate>,
+/// A server that would need a minute if anything had to wait for the deadline.
+macro_rules! start {
+    ($listen:expr $(, $setting:expr)*) => { $listen.start(command!("echo"), &[$($setting),*]) };
 }
 
 macro_rules! over_tcp_and_unix {
     ($($name:ident)*) => {
         mod over_tcp {
-            $(#[test] fn $name() { super::$name(&super::Listen::tcp()); })*
+            $(#[test] fn $name() { super::$name(&graceful_tests::Listen::tcp()); })*
         }
 
         mod c12_over_unix {
-            $(#[test] fn $name() { super::$name(&super::Listen::unix()); })*
+            $(#[test] fn $name() { super::$name(&graceful_tests::Listen::unix()); })*
         }
     };
 }
@@ -59,7 +55,7 @@ over_tcp_and_unix! {
 mod over_tls {
     macro_rules! over_tls {
         ($($name:ident)*) => {
-            $(#[test] fn $name() { super::$name(&super::Listen::tls()); })*
+            $(#[test] fn $name() { super::$name(&graceful_tests::Listen::tls()); })*
         };
     }
 
@@ -73,7 +69,7 @@ mod over_tls {
 }
 
 fn c1_idle_beyond_the_grace_is_closed(listen: &Listen) {
-    let server = listen.start(&["grace=50ms"]);
+    let server = start!(listen, "grace=50ms");
     let mut connection = server.connect();
     assert_eq!(connection.get("/").status, 200);
     sleep(Duration::from_millis(100));
@@ -83,7 +79,7 @@ fn c1_idle_beyond_the_grace_is_closed(listen: &Listen) {
 }
 
 fn c1_a_request_in_the_socket_of_an_idle_connection_is_answered(listen: &Listen) {
-    let server = listen.start(&["grace=50ms"]);
+    let server = start!(listen, "grace=50ms");
     let mut connection = server.connect();
     assert_eq!(connection.get("/").status, 200);
     sleep(Duration::from_millis(100));
@@ -98,7 +94,7 @@ fn c1_a_request_in_the_socket_of_an_idle_connection_is_answered(listen: &Listen)
 }
 
 fn c2_idle_within_the_grace_may_bring_one_request(listen: &Listen) {
-    let server = listen.start(&["grace=30s"]);
+    let server = start!(listen, "grace=30s");
     let mut connection = server.connect();
     assert!(!connection.get("/").says_close());
     server.drain();
@@ -108,7 +104,7 @@ fn c2_idle_within_the_grace_may_bring_one_request(listen: &Listen) {
 }
 
 fn c2_what_becomes_idle_in_the_drain_may_bring_one_request(listen: &Listen) {
-    let server = listen.start(&["grace=30s"]);
+    let server = start!(listen, "grace=30s");
     let mut connection = server.connect();
     connection.send(get("/stream?n=5&ms=100"));
     let head = connection.head();
@@ -130,7 +126,7 @@ fn c3_keep_alive_clients_lose_nothing(listen: &Listen) {
 }
 
 fn c4_accepted_and_silent_is_closed_after_the_grace(listen: &Listen) {
-    let server = listen.start(&["grace=200ms"]);
+    let server = start!(listen, "grace=200ms");
     let connections = server.connect_accepted(10);
     server.drain();
     for mut connection in connections {
@@ -140,7 +136,7 @@ fn c4_accepted_and_silent_is_closed_after_the_grace(listen: &Listen) {
 }
 
 fn c4_a_flood_of_silent_connects_at_the_stop_holds_nothing_up(listen: &Listen) {
-    let server = listen.start(&[]);
+    let server = start!(listen);
     let mut upload = begin_upload(&server);
     let connections = server.freeze(|| {
         let connections: Vec<_> = (0..100).map(|_| server.connect()).collect();
@@ -155,7 +151,7 @@ fn c4_a_flood_of_silent_connects_at_the_stop_holds_nothing_up(listen: &Listen) {
 }
 
 fn c5_accepted_before_and_speaking_after_the_signal_is_answered(listen: &Listen) {
-    let server = listen.start(&["grace=30s"]);
+    let server = start!(listen, "grace=30s");
     let mut connection = server.connect_accepted(1).remove(0);
     server.drain();
     sleep(Duration::from_millis(100));
@@ -185,7 +181,7 @@ fn c6_half_a_head_may_be_completed(listen: &Listen) {
 /// Completes the request that `first` ends with, and returns whether that was within the second
 /// which the server grants.
 fn completes_in_time(listen: &Listen, first: &str) -> bool {
-    let server = listen.start(&["grace=30s"]);
+    let server = start!(listen, "grace=30s");
     let begin = Instant::now();
     let mut connection = half_a_head(&server, first);
     sleep(Duration::from_millis(100));
@@ -206,7 +202,7 @@ fn completes_in_time(listen: &Listen, first: &str) -> bool {
 
 fn c6_half_a_head_that_is_never_completed_is_ended(listen: &Listen) {
     for first in HALF_HEADS {
-        let server = listen.start(&[]);
+        let server = start!(listen);
         let mut connection = half_a_head(&server, first);
         let rest = connection.rest().expect("an orderly close");
         assert!(
@@ -218,7 +214,7 @@ fn c6_half_a_head_that_is_never_completed_is_ended(listen: &Listen) {
 }
 
 fn c6_a_head_that_trickles_in_is_ended(listen: &Listen) {
-    let server = listen.start(&[]);
+    let server = start!(listen);
     let mut upload = begin_upload(&server);
     let mut connection = half_a_head(&server, "GET / HTTP/1.1\r\nhost: test\r\nx: ");
     connection.trickle();
@@ -227,7 +223,7 @@ fn c6_a_head_that_trickles_in_is_ended(listen: &Listen) {
 }
 
 fn c7_pipelined_requests_are_answered(listen: &Listen) {
-    let server = listen.start(&[]);
+    let server = start!(listen);
     let mut connection = listen.connect(&server);
     connection.send(get("/sleep?ms=300").repeat(3));
     server.wait_for("handling /sleep");
@@ -245,7 +241,7 @@ fn c7_pipelined_requests_are_answered(listen: &Listen) {
 }
 
 fn c7_pipelined_requests_with_bodies_are_answered(listen: &Listen) {
-    let server = listen.start(&[]);
+    let server = start!(listen);
     let mut connection = listen.connect(&server);
     // What looks like the end of a head is a part of the first body.
     let post =
@@ -265,7 +261,7 @@ fn c7_pipelined_requests_with_bodies_are_answered(listen: &Listen) {
 fn c7_a_pipelined_request_that_comes_in_pieces_is_answered(listen: &Listen) {
     let next = get("/");
     for first in [1, 10, next.len() - 2] {
-        let server = listen.start(&[]);
+        let server = start!(listen);
         let mut connection = listen.connect(&server);
         connection.send(get("/sleep?ms=1000"));
         server.wait_for("handling /sleep");
@@ -287,7 +283,7 @@ fn c7_a_pipelined_request_that_comes_in_pieces_is_answered(listen: &Listen) {
 
 fn c7_a_pipeline_of_thousands_is_answered(listen: &Listen) {
     for offset in OFFSETS {
-        let server = listen.start(&[]);
+        let server = start!(listen);
         let mut connection = listen.connect(&server);
         connection.send(pipeline(&format!("/sleep?ms=200&from=drain&{offset}")));
         server.wait_for("handling /sleep");
@@ -299,7 +295,7 @@ fn c7_a_pipeline_of_thousands_is_answered(listen: &Listen) {
 
 fn c7_a_pipeline_of_thousands_is_answered_by_a_lame_duck(listen: &Listen) {
     for offset in OFFSETS {
-        let server = listen.start(&["lame_duck=1s", "grace=30s"]);
+        let server = start!(listen, "lame_duck=1s", "grace=30s");
         let [mut connection, mut kept, mut silent] = [(); 3].map(|()| listen.connect(&server));
         connection.send(pipeline(&format!("/wait?{offset}")));
         server.wait_for("handling /wait");
@@ -313,7 +309,7 @@ fn c7_a_pipeline_of_thousands_is_answered_by_a_lame_duck(listen: &Listen) {
 
 fn c7_a_pipeline_is_answered_wherever_the_server_pauses(listen: &Listen) {
     const COUNT: usize = 700;
-    let server = listen.start(&[]);
+    let server = start!(listen);
     // tokio lets a task work on a socket 128 times, which is after 4 × 128 requests of 32 bytes in the
     // middle of what the server reads at once.
     let connections: Vec<_> = (0..32)
@@ -358,7 +354,7 @@ fn expect_responses(connection: &mut Connection, count: usize) {
 }
 
 fn c8_a_connect_after_the_seal_is_refused(listen: &Listen) {
-    let server = listen.start(&["grace=50ms"]);
+    let server = start!(listen, "grace=50ms");
     let mut upload = begin_upload(&server);
     server.drain();
     for _ in 0..20 {
@@ -381,7 +377,7 @@ fn c9_connect_per_request_clients_lose_nothing(listen: &Listen) {
 }
 
 fn c10_the_accept_queue_is_served(listen: &Listen) {
-    let server = listen.start(&[]);
+    let server = start!(listen);
     let connections = server.freeze(|| {
         let connections: Vec<_> = (0..100).map(|_| asking(&server, &get("/"))).collect();
         server.signal(Signal::TERM);
@@ -398,7 +394,7 @@ fn c10_the_accept_queue_is_served(listen: &Listen) {
 #[test]
 fn c11_a_tls_handshake_under_way_completes_and_is_served() {
     let certificate = Certificate::new();
-    let server = Listen::tcp().start(&["grace=30s", &certificate.setting()]);
+    let server = start!(Listen::tcp(), "grace=30s", &certificate.setting());
     // Nothing yet, the beginning of the first message, all of it.
     let handshakes = [0, 50, usize::MAX].map(|bytes| {
         let mut handshake = certificate.handshake(server.address(), "http/1.1");
@@ -427,7 +423,7 @@ fn c11_a_tls_handshake_under_way_completes_and_is_served() {
 #[test]
 fn c11_a_tls_handshake_that_is_never_completed_is_ended() {
     let certificate = Certificate::new();
-    let server = Listen::tcp().start(&[&certificate.setting()]);
+    let server = start!(Listen::tcp(), &certificate.setting());
     let handshakes = [0, 50, usize::MAX].map(|bytes| {
         let mut handshake = certificate.handshake(server.address(), "http/1.1");
         handshake.send_some(bytes);
@@ -448,7 +444,7 @@ fn c11_a_tls_handshake_that_is_never_completed_is_ended() {
 #[test]
 fn c11_an_idle_tls_connection_is_closed_in_order() {
     let certificate = Certificate::new();
-    let server = Listen::tcp().start(&["grace=50ms", &certificate.setting()]);
+    let server = start!(Listen::tcp(), "grace=50ms", &certificate.setting());
     let mut connection = certificate.connect(server.address(), "http/1.1");
     assert_eq!(connection.get("/").status, 200);
     server.drain();
@@ -465,7 +461,7 @@ fn c13_nine_thousand_idle_connections_are_closed() {
         eprintln!("only {count} connections: no more than {limit} descriptors are allowed");
     }
     let listen = Listen::tcp();
-    let server = listen.start(&[]);
+    let server = start!(listen);
     let ask = |_| {
         let mut connection = server.connect();
         assert_eq!(connection.get("/").status, 200);
@@ -482,7 +478,7 @@ fn c13_nine_thousand_idle_connections_are_closed() {
 #[test]
 fn c14_a_failing_accept_does_not_stop_the_drain() {
     let listen = Listen::tcp();
-    let server = listen.start(&[]);
+    let server = start!(listen);
     let mut upload = begin_upload(&server);
     server.exhaust_descriptors();
     let mut waiting = server.freeze(|| {
@@ -501,7 +497,7 @@ fn c14_a_failing_accept_does_not_stop_the_drain() {
 }
 
 fn c15_a_connection_limit_holds_and_the_waiting_are_served(listen: &Listen) {
-    let server = listen.start(&["limit=2"]);
+    let server = start!(listen, "limit=2");
     let connections: Vec<_> = (0..6)
         .map(|_| asking(&server, &get("/sleep?ms=200")))
         .collect();
@@ -521,11 +517,8 @@ fn c15_a_connection_limit_holds_and_the_waiting_are_served(listen: &Listen) {
 
 #[test]
 fn c10_the_accept_queue_is_served_over_ipv6() {
-    for address in ["listen=[::1]:0", "listen=[::]:0"] {
-        let listen = Listen {
-            setting: address.into(),
-            ..Listen::tcp()
-        };
+    for address in ["[::1]:0", "[::]:0"] {
+        let listen = Listen::at(address);
         c10_the_accept_queue_is_served(&listen);
         c8_a_connect_after_the_seal_is_refused(&listen);
     }
@@ -534,63 +527,11 @@ fn c10_the_accept_queue_is_served_over_ipv6() {
 #[test]
 fn c12_the_path_is_removed_at_the_end() {
     let listen = Listen::unix();
-    let server = listen.start(&[]);
-    let (_, path) = listen.unix.as_ref().expect("a UNIX socket has a path");
+    let server = start!(listen);
+    let path = listen.path().expect("a UNIX socket has a path");
     assert!(path.exists());
     server.drain();
     listen.expect_clean_end(server);
-}
-
-impl Listen {
-    fn tcp() -> Self {
-        Self {
-            setting: "listen=127.0.0.1:0".into(),
-            unix: None,
-            certificate: None,
-        }
-    }
-
-    fn tls() -> Self {
-        Self {
-            certificate: Some(Certificate::new()),
-            ..Self::tcp()
-        }
-    }
-
-    fn unix() -> Self {
-        let directory = tempfile::tempdir().expect("there is a place for temporary files");
-        let path = directory.path().join("socket");
-        Self {
-            setting: format!("listen=unix:{}", path.display()),
-            unix: Some((directory, path)),
-            certificate: None,
-        }
-    }
-
-    /// Starts a server that would need a minute if anything had to wait for the deadline.
-    fn start(&self, settings: &[&str]) -> Server {
-        let mut command = command!("echo", "timeout=60s", &self.setting);
-        command.args(settings);
-        command.args(self.certificate.as_ref().map(Certificate::setting));
-        Server::start(command)
-    }
-
-    /// Opens a connection to a server of [`start`](Self::start).
-    fn connect(&self, server: &Server) -> Connection {
-        match &self.certificate {
-            Some(certificate) => certificate.connect(server.address(), "http/1.1"),
-            None => server.connect(),
-        }
-    }
-
-    /// Waits for the process to end, well before its deadline, with nothing left behind.
-    #[track_caller]
-    fn expect_clean_end(&self, server: Server) {
-        server.exit_within(SOON).expect(0);
-        if let Some((_, path)) = &self.unix {
-            assert!(!path.exists(), "the socket's path is removed at the end");
-        }
-    }
 }
 
 /// Opens a connection and sends `request` on it.
@@ -627,7 +568,7 @@ fn half_a_head(server: &Server, first: &str) -> Connection {
 
 /// Stops a server under load.
 fn lose_nothing(listen: &Listen, clients: usize, style: Style) {
-    let server = listen.start(&[]);
+    let server = start!(listen);
     let load = Load::start(server.address(), clients, style);
     load.wait_until_served(2000);
     server.signal(Signal::TERM);

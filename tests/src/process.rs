@@ -190,6 +190,11 @@ impl Server {
         !self.ends_within(Duration::ZERO)
     }
 
+    /// Returns whether the first listener takes connects.
+    pub fn is_accepting(&self) -> bool {
+        self.address().connect().is_ok()
+    }
+
     /// Returns where the first listener is.
     #[track_caller]
     pub fn address(&self) -> &Address {

@@ -23,7 +23,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts nginx.
+    /// Starts nginx, which lets nobody through to `/internal`.
     ///
     /// # Errors
     ///
@@ -51,6 +51,7 @@ impl Proxy {
                  }}
                  server {{
                      listen unix:socket;
+                     location /internal {{ deny all; }}
                      location / {{
                          proxy_pass http://backends;
                          proxy_http_version 1.1;
