@@ -1,7 +1,8 @@
 //! Closing a connection so that its last response arrives.
 //!
 //! A close while something is unread makes the kernel send a reset, and a reset destroys what the
-//! peer has not read yet (RFC 9112, section 9.6). So the connection is closed half, what still comes
+//! peer has not read yet (RFC 9112, section 9.6). A UNIX socket does the same in its way: the peer's
+//! next read or write fails with ECONNRESET or EPIPE. So the connection is closed half, what still comes
 //! is thrown away, and the rest is closed when nothing can be lost any more.
 
 use std::future::poll_fn;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use futures_lite::future::FutureExt;
 use tokio::io::{AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
@@ -44,9 +45,8 @@ pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
     let lingering = async {
         // Fails where the peer has gone, and then the rest ends at once, too.
         let _ = stream.shutdown().await;
-        // Nothing that was sent over a UNIX socket is destroyed by its close.
-        if let Some(tcp) = stream.tcp() {
-            linger(tcp, connection.may_be_sending()).await;
+        if let Some(socket) = stream.lingering() {
+            linger(socket, connection.may_be_sending()).await;
         }
     };
     lingering.or(limit).await;
@@ -65,17 +65,49 @@ fn is_settled(stream: &Stream) -> bool {
     })
 }
 
+/// A socket to read from until its close loses nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lingering<'a> {
+    Tcp(&'a TcpStream),
+    Unix(&'a UnixStream),
+}
+
+impl Lingering<'_> {
+    async fn readable(self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.readable().await,
+            Self::Unix(socket) => socket.readable().await,
+        }
+    }
+
+    fn try_read(self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.try_read(buffer),
+            Self::Unix(socket) => socket.try_read(buffer),
+        }
+    }
+
+    /// Waits until the peer has what was sent, as far as a close could destroy it.
+    async fn arrived(self) {
+        match self {
+            Self::Tcp(socket) => acknowledged(socket).await,
+            // What was sent is in the peer's queue already; only what is unread here makes it a reset.
+            Self::Unix(_) => {}
+        }
+    }
+}
+
 /// Reads and discards until the peer has closed, or has everything and sends nothing.
-async fn linger(tcp: &TcpStream, may_be_sending: bool) {
-    let acknowledged = async {
+async fn linger(socket: Lingering<'_>, may_be_sending: bool) {
+    let arrived = async {
         if may_be_sending {
             std::future::pending::<()>().await;
         }
-        acknowledged(tcp).await;
+        socket.arrived().await;
         // One more look at what has come meanwhile.
-        let _ = discard_now(tcp);
+        let _ = discard_now(socket);
     };
-    acknowledged.or(discard(tcp)).await;
+    arrived.or(discard(socket)).await;
 }
 
 /// Waits until the peer has acknowledged the end of the stream, or will never do.
@@ -106,17 +138,17 @@ fn is_acknowledged(tcp: &TcpStream) -> io::Result<()> {
     }
 }
 
-async fn discard(tcp: &TcpStream) {
+async fn discard(socket: Lingering<'_>) {
     let mut left = BYTES;
     while left > 0 {
         let silence = async {
             sleep(SILENCE).await;
             Err(io::ErrorKind::TimedOut.into())
         };
-        if tcp.readable().or(silence).await.is_err() {
+        if socket.readable().or(silence).await.is_err() {
             return;
         }
-        match discard_now(tcp) {
+        match discard_now(socket) {
             Ok(count) => left = left.saturating_sub(count),
             Err(_) => return,
         }
@@ -124,11 +156,11 @@ async fn discard(tcp: &TcpStream) {
 }
 
 /// Reads what is there; an error where the stream has ended in whatever way.
-fn discard_now(tcp: &TcpStream) -> io::Result<usize> {
+fn discard_now(socket: Lingering<'_>) -> io::Result<usize> {
     let mut buffer = [0; 16 << 10];
     let mut count = 0;
     loop {
-        match tcp.try_read(&mut buffer) {
+        match socket.try_read(&mut buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => count += read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(count),

@@ -14,6 +14,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::close::Lingering;
 use super::connection::Connection;
 use crate::sys;
 
@@ -62,13 +63,15 @@ impl Stream {
         }
     }
 
-    /// Returns the TCP socket under it.
-    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+    /// Returns the socket under it, to read from before its close.
+    pub(super) fn lingering(&self) -> Option<Lingering<'_>> {
         match self {
-            Self::Tcp(stream) => Some(stream),
+            Self::Tcp(stream) => Some(Lingering::Tcp(stream)),
+            Self::Unix(stream) => Some(Lingering::Unix(stream)),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0.tcp(),
-            _ => None,
+            Self::Tls(stream) => stream.get_ref().0.lingering(),
+            #[cfg(test)]
+            Self::Duplex(_) => None,
         }
     }
 
