@@ -3,7 +3,7 @@
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use graceful_tests::{Certificate, Connection, SOON, Signal, get, server};
+use graceful_tests::{SOON, Signal, get, server};
 
 /// A server that would need a minute if anything had to wait for the deadline.
 macro_rules! echo {
@@ -245,23 +245,6 @@ fn b9_a_large_last_response_arrives_whole_where_the_client_sent_more_than_was_re
 }
 
 #[test]
-fn b9_an_early_413_to_an_upload_can_be_read() {
-    let server = echo!();
-    early_413(|| server.connect());
-    server.signal(Signal::TERM);
-    server.exit_within(SOON).expect(0);
-}
-
-#[test]
-fn b9_an_early_413_to_an_upload_can_be_read_over_tls() {
-    let certificate = Certificate::new();
-    let server = echo!(certificate.setting());
-    early_413(|| certificate.connect(server.address(), "http/1.1"));
-    server.signal(Signal::TERM);
-    server.exit_within(SOON).expect(0);
-}
-
-#[test]
 fn b9_an_upload_that_nobody_wants_and_that_never_ends_holds_up_nothing() {
     let server = echo!();
     let mut connection = server.connect();
@@ -278,16 +261,4 @@ fn b9_an_upload_that_nobody_wants_and_that_never_ends_holds_up_nothing() {
         server.signal(Signal::TERM);
         server.exit_within(SOON).expect(0);
     });
-}
-
-fn early_413(connect: impl Fn() -> Connection) {
-    for _ in 0..10 {
-        let mut connection = connect();
-        connection.send("POST /early?bytes=1000 HTTP/1.1\r\nhost: test\r\n");
-        connection.send("content-length: 8000000\r\n\r\n");
-        // The server stops reading somewhere, and says why: an error to send is no surprise.
-        let _ = connection.try_send(vec![b'x'; 8_000_000]);
-        let response = connection.response();
-        assert_eq!((response.status, response.body.len()), (413, 1000));
-    }
 }

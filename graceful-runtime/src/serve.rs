@@ -2,6 +2,7 @@
 
 mod close;
 mod connection;
+mod framing;
 mod http;
 mod service;
 mod stream;

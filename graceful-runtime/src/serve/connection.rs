@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use hyper::body::Body;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request};
 use slab::Slab;
@@ -16,6 +15,7 @@ use tokio::task;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::framing::{Awaits, Body, Framing};
 use super::stream::{Peer, Stream};
 use crate::lifecycle::Lifecycle;
 use crate::phase::Phase;
@@ -108,6 +108,8 @@ pub(crate) struct Connection {
     is_between_messages: AtomicBool,
     /// Something was read since the last request.
     has_read: AtomicBool,
+    /// hyper's last read found nothing: it has used everything that it was fed, but for a part of a head.
+    is_waiting: AtomicBool,
     is_write_blocked: AtomicBool,
     /// The last request came with a body, of which more may be under way.
     has_body: AtomicBool,
@@ -128,6 +130,8 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 struct State {
     requests: Slab<InFlight>,
+    /// `None`: what comes is not HTTP/1, or another framework's.
+    framing: Option<Framing>,
     last_active: Instant,
     /// The task that serves the connection; it is the same for the whole of its life.
     task: Option<Waker>,
@@ -171,6 +175,7 @@ impl Connection {
             is_unbounded: AtomicBool::new(false),
             is_between_messages: AtomicBool::new(true),
             has_read: AtomicBool::new(false),
+            is_waiting: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
             has_body: AtomicBool::new(false),
             is_upgraded: AtomicBool::new(false),
@@ -182,6 +187,7 @@ impl Connection {
             task_id: OnceLock::new(),
             state: Mutex::new(State {
                 requests: Slab::new(),
+                framing: None,
                 last_active: accepted,
                 task: None,
                 returned: None,
@@ -226,6 +232,26 @@ impl Connection {
 
     /// Notes bytes that hyper is about to see.
     pub(super) fn note_read(&self, bytes: &[u8]) {
+        self.note_fed(bytes);
+        self.estimate_read(bytes);
+    }
+
+    /// Follows the requests in what hyper is about to see.
+    pub(super) fn note_fed(&self, bytes: &[u8]) {
+        self.is_waiting.store(false, Ordering::Relaxed);
+        if !self.is_http2()
+            && let Some(framing) = &mut self.state().framing
+        {
+            framing.feed(bytes);
+        }
+    }
+
+    /// Notes that hyper has found nothing to read.
+    pub(super) fn note_waiting(&self) {
+        self.is_waiting.store(true, Ordering::Relaxed);
+    }
+
+    fn estimate_read(&self, bytes: &[u8]) {
         if self.is_between_messages.load(Ordering::Relaxed) {
             self.has_read.store(!bytes.is_empty(), Ordering::Relaxed);
         }
@@ -247,7 +273,7 @@ impl Connection {
     /// Notes bytes that were read before hyper came, which are all that was read of what follows.
     pub(super) fn note_prefix(&self, bytes: &[u8]) {
         self.ahead.store(0, Ordering::Relaxed);
-        self.note_read(bytes);
+        self.estimate_read(bytes);
     }
 
     /// Notes how many bytes have come that hyper has not asked for yet.
@@ -269,9 +295,15 @@ impl Connection {
     // From the service.
 
     /// Notes that a request begins; it is in flight until the guard is dropped.
-    pub(crate) fn begin<B: Body>(self: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
+    pub(crate) fn begin<B: hyper::body::Body>(
+        self: &Arc<Self>,
+        request: &Request<B>,
+    ) -> InFlightGuard {
         let has_body = !request.body().is_end_stream();
-        let body = request.body().size_hint().exact();
+        let body = match has_body {
+            true => request.body().size_hint().exact(),
+            false => Some(0),
+        };
         self.is_unbounded.store(body.is_none(), Ordering::Relaxed);
         let length = head_length(request) + body.unwrap_or(0) as i64;
         let ahead = self.ahead.load(Ordering::Relaxed);
@@ -288,6 +320,9 @@ impl Connection {
             path: request.uri().path_and_query().cloned(),
         };
         let mut state = self.state();
+        if let Some(framing) = &mut state.framing {
+            framing.begin(Body::new(body));
+        }
         state.unwritten = None;
         let key = state.requests.insert(request);
         drop(state);
@@ -323,6 +358,7 @@ impl Connection {
     pub(super) fn upgrade(&self, key: usize) {
         let mut state = self.state();
         state.upgraded_by = state.requests.get(key).cloned();
+        state.framing = None;
         drop(state);
         self.is_upgraded.store(true, Ordering::Relaxed);
     }
@@ -401,8 +437,28 @@ impl Connection {
         }
     }
 
+    /// Begins to follow requests: hyper begins with HTTP/1.
+    pub(super) fn becomes_http1(&self) {
+        self.state().framing = Some(Framing::default());
+    }
+
+    #[cfg(test)]
+    pub(super) fn follows_requests(&self) -> bool {
+        self.state().framing.is_some()
+    }
+
+    /// Tells what hyper waits for, where no response is owed.
+    pub(super) fn awaits(&self) -> Awaits {
+        let is_waiting = self.is_waiting.load(Ordering::Relaxed);
+        match &mut self.state().framing {
+            Some(framing) if is_waiting => framing.awaits(),
+            _ => Awaits::Else,
+        }
+    }
+
     /// Stops counting heads: what comes is HTTP/2.
     pub(crate) fn becomes_http2(&self) {
+        self.state().framing = None;
         self.is_http2.store(true, Ordering::Relaxed);
         self.is_between_messages.store(false, Ordering::Relaxed);
     }
@@ -464,9 +520,14 @@ impl Connection {
         self.state().last_active = Instant::now();
     }
 
+    /// Returns when the last request ended, or the connection was accepted.
+    pub(super) fn last_active(&self) -> Instant {
+        self.state().last_active
+    }
+
     /// Returns until when the connection, idle or new, may still bring a request while draining.
     pub(crate) fn grace_end(&self) -> Instant {
-        self.state().last_active + self.shared.lifecycle.keep_alive_grace
+        self.last_active() + self.shared.lifecycle.keep_alive_grace
     }
 
     /// Waits until the socket has come back, for an upgraded connection as long as that takes.

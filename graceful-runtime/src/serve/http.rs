@@ -4,11 +4,12 @@
 //! shutdown closes an idle connection without a look at the socket, throws half a request head away,
 //! and has no bound on a head that never ends. So:
 //!
-//! 1. hyper gets a connection only when its first bytes are there, and gives it up as soon as it is
-//!    idle in a drain, together with what it has read of a next head. In between, the socket is ours:
-//!    [`first_bytes`] is the one place where a connection waits for a request.
-//! 2. hyper alone says whether it is idle: `graceful_shutdown` ends an idle connection within the same
-//!    poll, and no other.
+//! 1. hyper gets a connection only when its first bytes are there, and in a drain it is taken from hyper
+//!    as soon as it is idle. In between, the socket is ours: [`first_bytes`] is the one place where a
+//!    connection waits for a request.
+//! 2. Whether it is idle is known, not inferred from how hyper ends (see [`framing`](super::framing)): no
+//!    response is owed, every request has come to its end, and hyper has looked for more and found
+//!    nothing. Any other connection is never used again.
 //! 3. Each wait ends on an event or on a bound that the user knows.
 
 use std::future::poll_fn;
@@ -23,11 +24,11 @@ use futures_lite::future::poll_once;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::close::close;
-use super::connection::{Connection, Mood};
+use super::connection::Connection;
+use super::framing::Awaits;
 use super::service::{HttpService, Tracked};
 use super::stream::{Io, Stream};
 use crate::listener::Listener;
@@ -111,9 +112,9 @@ async fn exchange<S: HttpService>(
     connection: &Arc<Connection>,
     service: S,
 ) -> Stream {
-    let mut read = Bytes::new();
+    let mut is_http1 = false;
     loop {
-        match first_bytes(&mut stream, read, connection).await {
+        match first_bytes(&mut stream, is_http1, connection).await {
             First::Nothing => return stream,
             First::TooSlow => return too_slow(stream).await,
             First::Http2(bytes) => {
@@ -123,16 +124,12 @@ async fn exchange<S: HttpService>(
                 return connection.returned().await;
             }
             First::Http1(bytes) => {
+                is_http1 = true;
                 let io = Io::new(stream, bytes, Arc::clone(connection));
                 let ended = http1(io, service.clone(), connection).await;
                 stream = connection.returned().await;
                 match ended {
-                    Ended::Idle(rest) => {
-                        read = rest;
-                        // tokio holds back what a socket has from a task that has done much without a
-                        // pause, and hyper would be found waiting in the middle of a head.
-                        yield_now().await;
-                    }
+                    Ended::Idle => {}
                     Ended::Closed => return stream,
                     Ended::TooSlow => return too_slow(stream).await,
                 }
@@ -153,25 +150,22 @@ enum First {
 }
 
 /// Waits for the bytes that tell HTTP/1 from HTTP/2, as long as the connection may wait.
-async fn first_bytes(stream: &mut Stream, read: Bytes, connection: &Connection) -> First {
-    if !read.is_empty() && !HTTP2_PREFACE.starts_with(&read) {
-        return First::Http1(read);
-    }
+///
+/// Once it has spoken HTTP/1, there is nothing to tell any more.
+async fn first_bytes(stream: &mut Stream, is_http1: bool, connection: &Connection) -> First {
     let mut first = FirstBytes {
         bytes: [0; HTTP2_PREFACE.len()],
-        length: read.len(),
+        length: 0,
+        is_http1,
         patience: Patience::default(),
     };
-    if !read.is_empty() {
-        first.bytes[..read.len()].copy_from_slice(&read);
-        first.patience = Patience::begun();
-    }
     poll_fn(|cx| first.poll(cx, stream, connection)).await
 }
 
 struct FirstBytes {
     bytes: [u8; HTTP2_PREFACE.len()],
     length: usize,
+    is_http1: bool,
     patience: Patience,
 }
 
@@ -212,7 +206,9 @@ impl FirstBytes {
 
     fn tell(&self) -> Option<First> {
         let bytes = &self.bytes[..self.length];
-        if bytes == HTTP2_PREFACE {
+        if self.is_http1 {
+            Some(First::Http1(Bytes::copy_from_slice(bytes)))
+        } else if bytes == HTTP2_PREFACE {
             Some(First::Http2(Bytes::from_static(HTTP2_PREFACE)))
         } else if HTTP2_PREFACE.starts_with(bytes) {
             None
@@ -280,7 +276,9 @@ impl Patience {
 
     fn limit(&self, connection: &Connection) -> Instant {
         let header_timeout = connection.shared.header_timeout;
-        match (connection.drain(), self.began, self.last_look) {
+        // Where a request ended meanwhile, what has begun is the next one.
+        let began = self.began.map(|began| began.max(connection.last_active()));
+        match (connection.drain(), began, self.last_look) {
             (_, _, Some(last_look)) => last_look,
             (None, began, _) => began.unwrap_or_else(|| connection.accepted()) + header_timeout,
             (Some(drain), Some(began), _) => drain.max(began) + HEAD_LIMIT.min(header_timeout),
@@ -304,13 +302,15 @@ async fn too_slow(mut stream: Stream) -> Stream {
 
 /// How hyper's part of an HTTP/1 connection came to its end.
 enum Ended {
-    /// A drain found it idle; these bytes of a next head have been read.
-    Idle(Bytes),
+    /// A drain found it waiting for a request of which nothing has come.
+    Idle,
     Closed,
+    /// The rest of a request head did not come in its time.
     TooSlow,
 }
 
 async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>) -> Ended {
+    connection.becomes_http1();
     let service = Tracked::new(service, Arc::clone(connection));
     // Or else hyper tries to read in the middle of every request, to notice that the client has gone,
     // and allocates a buffer for it. `Io` notices that as well, and only where a handler takes its time.
@@ -318,9 +318,8 @@ async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
         .half_close(io.notices_the_end())
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
-    let mut is_leaving = false;
-    let mut is_idle = false;
     let mut patience = None;
+    let mut timer = Timer::default();
     let ended = poll_fn(|cx| {
         if Pin::new(&mut hyper).poll(cx).is_ready() {
             // What went wrong, if anything, is the client's business and has been answered by hyper.
@@ -331,31 +330,30 @@ async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
             return Poll::Pending;
         }
         connection.settle();
-        if connection.is(Mood::Draining) && !is_leaving {
-            is_leaving = true;
-            Pin::new(&mut hyper).graceful_shutdown();
-            if let Poll::Ready(result) = Pin::new(&mut hyper).poll(cx) {
-                is_idle = result.is_ok();
-                return Poll::Ready(Ended::Closed);
+        let drain = connection.drain();
+        if drain.is_none() && !connection.has_read() {
+            return Poll::Pending;
+        }
+        match (connection.awaits(), drain) {
+            (Awaits::Request, Some(_)) => Poll::Ready(Ended::Idle),
+            (Awaits::RestOfHead, _) => {
+                let patience = patience.get_or_insert_with(Patience::begun);
+                ready!(patience.poll(cx, connection));
+                Poll::Ready(Ended::TooSlow)
             }
+            // The response is complete, and whoever reads the request on has a little time for it.
+            (Awaits::Else, Some(drain)) => {
+                let limit = drain.max(connection.last_active()) + HEAD_LIMIT;
+                ready!(timer.poll(limit, cx));
+                Poll::Ready(Ended::Closed)
+            }
+            (_, None) => Poll::Pending,
         }
-        if connection.has_read() || is_leaving {
-            ready!(
-                patience
-                    .get_or_insert_with(Patience::begun)
-                    .poll(cx, connection)
-            );
-            return Poll::Ready(Ended::TooSlow);
-        }
-        Poll::Pending
     })
     .await;
     connection.settle();
-    // Nothing but the bytes is kept of hyper; the socket comes back by the drop of `Io`.
-    match hyper.into_parts() {
-        Some(mut parts) if is_idle => Ended::Idle(parts.io.inner_mut().unused(parts.read_buf)),
-        _ => ended,
-    }
+    // Nothing is kept of hyper; the socket comes back by the drop of `Io`.
+    ended
 }
 
 async fn http2<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>) {

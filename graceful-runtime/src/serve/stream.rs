@@ -240,16 +240,6 @@ impl Io {
         self.stream.take()
     }
 
-    /// Returns what has been read and not been used: what hyper has `left`, and what it never took.
-    pub(super) fn unused(&mut self, left: Bytes) -> Bytes {
-        let prefix = std::mem::take(&mut self.prefix);
-        match (left.is_empty(), prefix.is_empty()) {
-            (_, true) => left,
-            (true, _) => prefix,
-            (false, false) => [left, prefix].concat().into(),
-        }
-    }
-
     /// Tells whether [`poll_flush`](AsyncWrite::poll_flush) fails when the client has gone.
     pub(super) fn notices_the_end(&self) -> bool {
         matches!(self.stream, Some(Stream::Tcp(_) | Stream::Unix(_)))
@@ -281,6 +271,7 @@ impl AsyncRead for Io {
         if !self.prefix.is_empty() {
             let length = self.prefix.len().min(buffer.remaining());
             buffer.put_slice(&self.prefix[..length]);
+            self.connection.note_fed(&self.prefix[..length]);
             self.prefix.advance(length);
             if self.prefix.is_empty() {
                 self.note_unread();
@@ -288,7 +279,11 @@ impl AsyncRead for Io {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        ready!(self.stream().poll_read(cx, buffer))?;
+        let Poll::Ready(read) = self.stream().poll_read(cx, buffer) else {
+            self.connection.note_waiting();
+            return Poll::Pending;
+        };
+        read?;
         self.connection.note_read(&buffer.filled()[before..]);
         if buffer.remaining() == 0 || self.stream().reads_in_parts() {
             self.note_unread();

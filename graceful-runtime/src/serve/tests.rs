@@ -1,15 +1,16 @@
 //! The drain of one connection, over a pipe and with a paused clock: no time passes but what the code
 //! under test waits for, so that every bound can be asserted to the millisecond.
 
+mod bodies;
 pub(crate) mod races;
 
 use std::convert::Infallible;
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -30,6 +31,8 @@ use crate::succession::Heritage;
 const GRACE: Duration = Duration::from_millis(200);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const HEAD_LIMIT: Duration = Duration::from_secs(1);
+/// How long a slow handler takes.
+const SLOW: Duration = Duration::from_secs(5);
 /// What comes of a request before it counts as one.
 const SHORTEST_REQUEST: usize = 18;
 const GET: &str = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
@@ -38,6 +41,8 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 struct Pair {
     client: DuplexStream,
     shared: Arc<Shared>,
+    /// The paths that the service was asked for.
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Pair {
@@ -45,13 +50,22 @@ impl Pair {
         let (lifecycle, _) =
             Lifecycle::new(&Config::new().keep_alive_grace(GRACE), Heritage::default());
         let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
-        let (client, server) = duplex(64 << 10);
+        let (client, server) = duplex(256 << 10);
         let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
         let connection = shared.connections.enter(connection);
         let stream = Stream::Duplex(server);
-        let service = service_fn(answer);
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let note = Arc::clone(&asked);
+        let service = service_fn(move |request: Request<Incoming>| {
+            note.lock().unwrap().push(request.uri().path().to_owned());
+            answer(request)
+        });
         http::spawn(stream, Security::ClearText, connection, service, ());
-        Self { client, shared }
+        Self {
+            client,
+            shared,
+            asked,
+        }
     }
 
     /// A pair whose connection has served one request and was idle for `idle` since.
@@ -92,9 +106,26 @@ impl Pair {
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    match request.uri().path() {
+    let (head, mut body) = request.into_parts();
+    match head.uri.path() {
         "/panic" => panic!("as asked for"),
-        "/slow" => sleep(Duration::from_secs(5)).await,
+        "/slow" => sleep(SLOW).await,
+        "/read" => drop(body.collect().await),
+        "/read-slowly" => {
+            sleep(SLOW).await;
+            drop(body.collect().await);
+        }
+        "/begin" => {
+            body.frame().await;
+        }
+        "/read-on" => drop(tokio::spawn(async move {
+            sleep(SLOW).await;
+            body.collect().await
+        })),
+        "/hold" => drop(tokio::spawn(async move {
+            std::future::pending::<()>().await;
+            drop(body);
+        })),
         _ => {}
     }
     Ok(Response::new(Full::new("ok".into())))
@@ -186,7 +217,7 @@ async fn half_a_head_may_be_completed() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_head_that_ends_never_is_bounded() {
-    for begin in ["G", "P", "PRI * HTTP/2", "\r\n", "GET / HTTP/1.1\r\nhost:"] {
+    for begin in ["G", "P", "PRI * HTTP/2", "GET / HTTP/1.1\r\nhost:"] {
         let mut pair = Pair::new();
         pair.send(begin).await;
         sleep(Duration::from_millis(1)).await;
@@ -198,6 +229,57 @@ async fn half_a_head_that_ends_never_is_bounded() {
         );
         assert_eq!(took, HEAD_LIMIT, "{begin:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_lines_are_not_the_begin_of_a_head() {
+    for lines in ["\r\n", "\n\r\n\r", "\r\n\r\n"] {
+        for is_used in [false, true] {
+            let mut pair = match is_used {
+                true => Pair::idle_for(Duration::ZERO).await,
+                false => Pair::new(),
+            };
+            pair.send(lines).await;
+            sleep(GRACE / 4).await;
+            pair.drain();
+            let mut answered = Pair::idle_for(Duration::ZERO).await;
+            answered.send(lines).await;
+            answered.drain();
+            sleep(GRACE / 4).await;
+            answered.send(GET).await;
+            let (rest, _) = answered.rest().await;
+            assert!(rest.contains("200 OK"), "{lines:?}: {rest}");
+            assert_eq!(pair.rest().await, (String::new(), GRACE / 2), "{lines:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_half_head_has_its_own_time() {
+    let mut pair = Pair::new();
+    let (begin, end) = GET.split_at(10);
+    pair.send(begin).await;
+    for _ in 0..3 {
+        sleep(HEADER_TIMEOUT * 2 / 3).await;
+        pair.send(end).await;
+        assert!(pair.response().await.contains("200 OK"));
+        pair.send(begin).await;
+    }
+    let (rest, took) = pair.rest().await;
+    assert!(rest.starts_with("HTTP/1.1 408"), "{rest}");
+    assert_eq!(took, HEADER_TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_does_not_turn_into_http2() {
+    let mut pair = Pair::idle_for(Duration::ZERO).await;
+    pair.drain();
+    sleep(GRACE / 2).await;
+    let preface = std::str::from_utf8(http::HTTP2_PREFACE).unwrap();
+    pair.send(preface).await;
+    let (rest, _) = pair.rest().await;
+    // As without a drain: nothing, and no frame of HTTP/2.
+    assert_eq!(rest, "");
 }
 
 #[tokio::test(start_paused = true)]
@@ -345,6 +427,20 @@ async fn what_could_be_written_is_answered() {
             assert!(response.contains("200 OK"), "{race:?}: {response:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_kept_of_what_an_upgraded_connection_carries() {
+    let pair = Pair::new();
+    let [connection] = &pair.shared.connections.members()[..] else {
+        panic!("there is one connection")
+    };
+    connection.becomes_http1();
+    assert!(connection.follows_requests());
+    connection
+        .begin(&Request::new(Empty::<Bytes>::new()))
+        .upgrade();
+    assert!(!connection.follows_requests());
 }
 
 /// A request that the kernel has and the runtime has not heard of yet: on one thread, the connection's task

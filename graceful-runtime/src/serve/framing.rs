@@ -1,0 +1,264 @@
+//! Where the requests of an HTTP/1 connection end, known from the bytes that hyper was fed.
+//!
+//! hyper does not tell whether the body of a request has come to its end, and `Ready(Ok)` after its
+//! graceful shutdown means "idle" as well as "gave up in the middle of a body". To take the rest of a
+//! body for a request is request smuggling, so this is known, never inferred:
+//!
+//! 1. A [`Framing`] is fed exactly what hyper is fed, in the same order, and told of each request that
+//!    hyper hands out, with the length of its body. What a request is, only hyper says.
+//! 2. So it looks only for the end of heads that hyper has accepted, which is their first empty line,
+//!    whatever else is in them (RFC 9112, section 2.2: a line may end with a bare LF).
+//! 3. hyper reads from the socket only when its buffer is empty or holds a part of a head. So nothing
+//!    but a part of a head is left of what was fed before, once more is fed between two requests.
+//! 4. The bytes are kept, and looked at only when somebody has to know. A read that ends with an empty
+//!    line, and of which a request without a body was handed out, leaves nothing: a part of a head does
+//!    not end like this.
+//!
+//! The third point rests on hyper's inside; the tests compare with hyper itself.
+
+#[cfg(test)]
+mod tests;
+
+/// How much memory is kept for the next request.
+const KEPT: usize = 4 << 10;
+
+/// What is known of the requests on an HTTP/1 connection.
+#[derive(Debug, Default)]
+pub(super) struct Framing {
+    /// What was fed since the last look.
+    fed: Vec<u8>,
+    /// Where in it the first head begins that nobody has looked at.
+    start: usize,
+    /// How many heads from there on hyper has handed out.
+    heads: u32,
+    /// Of the last request that was handed out. While its head has not been looked at, all of it is to come.
+    body: Body,
+}
+
+/// What hyper waits for on a connection that owes no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// The next request, of which nothing has come. Nothing else is in hyper, so it may be given up.
+    Request,
+    /// The rest of a request head.
+    RestOfHead,
+    /// Something else: the rest of a body, one who reads it, or its own next turn.
+    Else,
+}
+
+/// How much of a body is still to come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Body {
+    /// Nothing: it has come, or there is none.
+    #[default]
+    Complete,
+    /// So many bytes.
+    Length(u64),
+    /// What follows this place in `chunked` coding.
+    Chunked(Chunked),
+    /// Nobody knows how much.
+    Unknown,
+}
+
+impl Body {
+    /// Returns what is to come of a body of this length; `None` is `chunked` coding, which is all that
+    /// a request may have without a length (RFC 9112, section 6.3).
+    pub(super) fn new(length: Option<u64>) -> Self {
+        match length {
+            Some(0) => Self::Complete,
+            Some(length) => Self::Length(length),
+            None => Self::Chunked(Chunked::Start),
+        }
+    }
+}
+
+/// A place in `chunked` coding (RFC 9112, section 7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chunked {
+    /// At the begin of a chunk.
+    Start,
+    /// In a chunk's size, which is this so far.
+    Size(u64),
+    /// In the space behind a size.
+    Space(u64),
+    /// In the extensions behind a size.
+    Extension(u64),
+    /// At the LF behind a size.
+    SizeEnd(u64),
+    /// In a chunk's data, of which so much is to come.
+    Data(u64),
+    /// At the CR behind the data.
+    DataCr,
+    /// At the LF behind the data.
+    DataLf,
+    /// At the begin of a trailer field, or of the empty line that is the end.
+    Line,
+    /// In a trailer field.
+    Field,
+    /// At the LF behind a trailer field.
+    FieldLf,
+    /// At the LF of the empty line.
+    End,
+}
+
+impl Framing {
+    /// Takes note of bytes that hyper is about to see.
+    #[inline]
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+        if self.heads > 0 {
+            if self.body == Body::Complete && self.fed.ends_with(b"\r\n\r\n") {
+                self.forget();
+            } else {
+                self.look();
+            }
+        }
+        if self.body != Body::Complete {
+            bytes = self.pass(bytes);
+        }
+        self.fed.extend_from_slice(bytes);
+    }
+
+    /// Takes note of a request that hyper hands out.
+    #[inline]
+    pub(super) fn begin(&mut self, body: Body) {
+        if self.body != Body::Complete {
+            self.look();
+        }
+        self.heads += 1;
+        self.body = body;
+    }
+
+    /// Tells what hyper waits for, where its last read has found nothing and it owes no response.
+    pub(super) fn awaits(&mut self) -> Awaits {
+        self.look();
+        match self.body {
+            // Empty lines before a request are nothing (RFC 9112, section 2.2).
+            Body::Complete if self.rest().iter().all(is_line_end) => Awaits::Request,
+            Body::Complete => Awaits::RestOfHead,
+            _ => Awaits::Else,
+        }
+    }
+
+    /// Returns what has come after the last request that was handed out.
+    fn rest(&self) -> &[u8] {
+        &self.fed[self.start..]
+    }
+
+    /// Looks at what was fed, as far as hyper has handed it out.
+    #[cold]
+    fn look(&mut self) {
+        if self.heads == 0 {
+            return;
+        }
+        while self.heads > 0 {
+            let Some(length) = head_length(self.rest()) else {
+                // hyper has handed out what it was not fed.
+                self.body = Body::Unknown;
+                return self.forget();
+            };
+            self.start += length;
+            self.heads -= 1;
+        }
+        let fed = std::mem::take(&mut self.fed);
+        let rest = self.pass(&fed[self.start..]).len();
+        self.start = fed.len() - rest;
+        self.fed = fed;
+        if rest == 0 {
+            self.forget();
+        }
+    }
+
+    /// Returns what of `bytes` comes after the body.
+    fn pass<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+        while !bytes.is_empty() {
+            let count;
+            (self.body, count) = match self.body {
+                Body::Complete => return bytes,
+                Body::Unknown => return &[],
+                Body::Length(left) => {
+                    let (left, count) = pass_data(left, bytes);
+                    (Body::new(Some(left)), count)
+                }
+                Body::Chunked(Chunked::Data(left)) => {
+                    let (left, count) = pass_data(left, bytes);
+                    let next = match left {
+                        0 => Chunked::DataCr,
+                        _ => Chunked::Data(left),
+                    };
+                    (Body::Chunked(next), count)
+                }
+                Body::Chunked(place) => (place.after(bytes[0]), 1),
+            };
+            bytes = &bytes[count..];
+        }
+        bytes
+    }
+
+    fn forget(&mut self) {
+        self.fed.clear();
+        self.fed.shrink_to(KEPT);
+        self.start = 0;
+        self.heads = 0;
+    }
+}
+
+impl Chunked {
+    /// Returns what is to come after `byte`. Where that is not known, hyper gives up, too.
+    fn after(self, byte: u8) -> Body {
+        let next = match (self, byte) {
+            (Self::Start, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                return Self::Size(0).after(byte);
+            }
+            (Self::Size(size), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                let digit = (byte as char).to_digit(16).map(u64::from);
+                let size = size
+                    .checked_mul(16)
+                    .zip(digit)
+                    .map(|(size, digit)| size + digit);
+                return size.map_or(Body::Unknown, |size| Body::Chunked(Self::Size(size)));
+            }
+            (Self::Size(size) | Self::Space(size) | Self::Extension(size), b'\r') => {
+                Self::SizeEnd(size)
+            }
+            (Self::Size(size) | Self::Space(size), b' ' | b'\t') => Self::Space(size),
+            (Self::Size(size) | Self::Space(size), b';') => Self::Extension(size),
+            (Self::Extension(_), b'\n') => return Body::Unknown,
+            (Self::Extension(size), _) => Self::Extension(size),
+            (Self::SizeEnd(0), b'\n') => Self::Line,
+            (Self::SizeEnd(size), b'\n') => Self::Data(size),
+            (Self::DataCr, b'\r') => Self::DataLf,
+            (Self::DataLf, b'\n') => Self::Start,
+            (Self::Line, b'\r') => Self::End,
+            (Self::Field, b'\r') => Self::FieldLf,
+            (Self::Line | Self::Field, _) => Self::Field,
+            (Self::FieldLf, b'\n') => Self::Line,
+            (Self::End, b'\n') => return Body::Complete,
+            _ => return Body::Unknown,
+        };
+        Body::Chunked(next)
+    }
+}
+
+/// Passes as many of `left` bytes as there are; returns how many are still to come and how many were passed.
+fn pass_data(left: u64, bytes: &[u8]) -> (u64, usize) {
+    let count = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+    (left - count as u64, count)
+}
+
+/// Returns how long the head is at the begin of `bytes`, empty lines before it included; `None` where it
+/// does not end.
+fn head_length(bytes: &[u8]) -> Option<usize> {
+    let mut line = bytes.iter().position(|byte| !is_line_end(byte))?;
+    loop {
+        let end = bytes[line..].iter().position(|byte| *byte == b'\n')?;
+        let is_empty = matches!(&bytes[line..line + end], [] | [b'\r']);
+        line += end + 1;
+        if is_empty {
+            return Some(line);
+        }
+    }
+}
+
+fn is_line_end(byte: &u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}

@@ -1,0 +1,197 @@
+//! K. Message boundaries: where a request ends is known, never inferred.
+
+use std::thread;
+
+use graceful_tests::{Connection, Listen, Proxy, Server, Signal, command, get};
+
+macro_rules! over_every_transport {
+    ($($name:ident)*) => {
+        mod over_tcp {
+            $(#[test] fn $name() { super::$name(&graceful_tests::Listen::tcp()); })*
+        }
+
+        mod over_unix {
+            $(#[test] fn $name() { super::$name(&graceful_tests::Listen::unix()); })*
+        }
+
+        mod over_tls {
+            $(#[test] fn $name() { super::$name(&graceful_tests::Listen::tls()); })*
+        }
+    };
+}
+
+over_every_transport! {
+    k1_a_body_that_is_not_read_is_never_served
+    k1_a_body_that_is_not_read_is_never_served_whenever_the_drain_begins
+    k1_a_body_that_was_read_to_its_end_ends_no_connection
+    k5_an_early_answer_can_be_read
+}
+
+/// How often a server is stopped behind a proxy.
+const STOPS: usize = 5;
+const CLIENTS: usize = 8;
+
+/// The heads of uploads, up to the path and from there on; all of them have the body of [`body`].
+const UPLOADS: [&str; 4] = [
+    "content-length: 60034\r\n",
+    "content-length: 60034\r\nexpect: 100-continue\r\n",
+    "transfer-encoding: chunked\r\n",
+    "transfer-encoding: chunked\r\nexpect: 100-continue\r\n",
+];
+
+fn head(path: &str, fields: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nhost: test\r\n{fields}\r\n")
+}
+
+/// Empty lines and then a request, which a server may serve only if it takes the body for requests.
+fn body(fields: &str) -> Vec<u8> {
+    let internal = get("/internal");
+    let lines = "\r\n".repeat((60034 - internal.len()) / 2);
+    let body = [lines.as_bytes(), internal.as_bytes()].concat();
+    if !fields.contains("chunked") {
+        return body;
+    }
+    let chunk = |data: &[u8]| [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat();
+    let chunks: Vec<_> = body.chunks(1000).map(chunk).collect();
+    [chunks.concat().as_slice(), b"0\r\n\r\n"].concat()
+}
+
+/// Fails unless the server has ended without having served the request in the body.
+#[track_caller]
+fn expect_unserved(listen: &Listen, server: Server) {
+    let log = listen.expect_clean_end(server);
+    assert!(!log.has("/internal"), "a body was served:\n{log}");
+}
+
+fn k1_a_body_that_is_not_read_is_never_served(listen: &Listen) {
+    for fields in UPLOADS {
+        let server = listen.start(command!("echo"), &[]);
+        let mut connection = listen.connect(&server);
+        let body = body(fields);
+        let (begin, end) = body.split_at(20_000);
+        connection.send(head("/sleep?ms=100&from=drain", fields));
+        connection.send(begin);
+        server.wait_for("handling /sleep");
+        server.drain();
+        // Fails where the answer was quicker; the connection is of no more use then.
+        let _ = connection.try_send(end);
+        assert_eq!(connection.response().status, 200, "{fields:?}");
+        connection.expect_eof();
+        expect_unserved(listen, server);
+    }
+}
+
+fn k1_a_body_that_is_not_read_is_never_served_whenever_the_drain_begins(listen: &Listen) {
+    for fields in UPLOADS {
+        let server = listen.start(command!("echo"), &["workers=2"]);
+        let uploads: Vec<_> = (0..8)
+            .map(|_| {
+                let mut connection = listen.connect(&server);
+                let upload = [head("/early?bytes=10", fields).into_bytes(), body(fields)].concat();
+                thread::spawn(move || {
+                    // The first ones before the signal, and each one up to its answer or its end.
+                    let _ = connection.try_send(&upload);
+                    connection.try_response().map(|response| response.status)
+                })
+            })
+            .collect();
+        server.wait_for("handling /early");
+        server.signal(Signal::TERM);
+        for upload in uploads {
+            let status = upload.join().expect("no panic");
+            assert!(matches!(status, Ok(413)), "{fields:?}: {status:?}");
+        }
+        expect_unserved(listen, server);
+    }
+}
+
+fn k1_a_body_that_was_read_to_its_end_ends_no_connection(listen: &Listen) {
+    for fields in UPLOADS {
+        let server = listen.start(command!("echo"), &["grace=30s"]);
+        let mut connection = listen.connect(&server);
+        upload(&mut connection, fields);
+        server.drain();
+        assert_eq!(connection.get("/").status, 200);
+        drop(connection);
+        expect_unserved(listen, server);
+    }
+}
+
+fn upload(connection: &mut Connection, fields: &str) {
+    connection.send(head("/upload", fields));
+    connection.send(body(fields));
+    if fields.contains("100-continue") {
+        assert_eq!(connection.head().status, 100);
+    }
+    let response = connection.response();
+    assert_eq!((response.status, &*response.text()), (200, "60034"));
+    assert!(!response.says_close(), "{response:?}");
+}
+
+#[test]
+fn k1_behind_nginx_a_body_that_is_not_read_is_never_served() {
+    let upload = [head("/early?bytes=10", UPLOADS[0]).into(), body(UPLOADS[0])].concat();
+    for _ in 0..STOPS {
+        let server = Listen::tcp().start(command!("echo"), &[]);
+        let proxy = match Proxy::nginx([server.address(); 2]) {
+            Ok(proxy) => proxy,
+            Err(reason) => return eprintln!("skipped: {reason}"),
+        };
+        let mut client = Connection::open(proxy.address());
+        assert_eq!(client.get("/internal").status, 403);
+        thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(|| {
+                    let mut client = Connection::open(proxy.address());
+                    // A 502 is the proxy's, where it has taken a connection that is about to close.
+                    let mut status = 0;
+                    while status != 502 || server.is_accepting() {
+                        client.send(&upload);
+                        status = client.response().status;
+                    }
+                });
+            }
+            server.wait_for_times("handling /early", 10 * CLIENTS);
+            server.signal(Signal::TERM);
+        });
+        // It would keep its connections to the server.
+        drop(proxy);
+        expect_unserved(&Listen::tcp(), server);
+    }
+}
+
+fn k5_an_early_answer_can_be_read(listen: &Listen) {
+    let server = listen.start(command!("echo"), &[]);
+    for _ in 0..10 {
+        let mut connection = listen.connect(&server);
+        connection.send(head("/early?bytes=1000", "content-length: 8000000\r\n"));
+        // The server stops reading somewhere, and says why: an error to send is no surprise.
+        let _ = connection.try_send(vec![b'x'; 8_000_000]);
+        let response = connection.response();
+        assert_eq!((response.status, response.body.len()), (413, 1000));
+    }
+    server.signal(Signal::TERM);
+    listen.expect_clean_end(server);
+}
+
+#[test]
+fn k5_behind_nginx_an_early_answer_can_be_read() {
+    for listen in [Listen::tcp(), Listen::unix()] {
+        let server = listen.start(command!("echo"), &[]);
+        let proxy = match Proxy::nginx([server.address(); 2]) {
+            Ok(proxy) => proxy,
+            Err(reason) => return eprintln!("skipped: {reason}"),
+        };
+        for _ in 0..20 {
+            let mut client = Connection::open(proxy.address());
+            // More than the sockets hold, so that the proxy is still sending when the answer comes.
+            client.send(head("/early?bytes=1000", "content-length: 1000000\r\n"));
+            client.send(vec![b'x'; 1_000_000]);
+            let response = client.response();
+            assert_eq!((response.status, response.body.len()), (413, 1000));
+        }
+        drop(proxy);
+        server.signal(Signal::TERM);
+        listen.expect_clean_end(server);
+    }
+}
