@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use graceful_tests::{Connection, Listen, Proxy, Server, Signal, command, get};
+use graceful_tests::{Connection, Listen, Proxy, SOON, Server, Signal, command, get};
 
 macro_rules! over_every_transport {
     ($($name:ident)*) => {
@@ -24,6 +24,9 @@ over_every_transport! {
     k1_a_body_that_is_not_read_is_never_served
     k1_a_body_that_is_not_read_is_never_served_whenever_the_drain_begins
     k1_a_body_that_was_read_to_its_end_ends_no_connection
+    k2_two_requests_in_any_spelling_are_answered
+    k3_the_last_response_says_close_whatever_came_before_it
+    k4_a_post_as_the_last_request_costs_nothing
     k5_an_early_answer_can_be_read
 }
 
@@ -111,8 +114,8 @@ fn k1_a_body_that_was_read_to_its_end_ends_no_connection(listen: &Listen) {
         let mut connection = listen.connect(&server);
         upload(&mut connection, fields);
         server.drain();
-        assert_eq!(connection.get("/").status, 200);
-        drop(connection);
+        connection.get("/").expect_last();
+        connection.expect_eof();
         expect_unserved(listen, server);
     }
 }
@@ -158,6 +161,93 @@ fn k1_behind_nginx_a_body_that_is_not_read_is_never_served() {
         drop(proxy);
         expect_unserved(&Listen::tcp(), server);
     }
+}
+
+/// Requests for `PATH`, as clients may write them; some have a body.
+const SPELLINGS: [&str; 8] = [
+    "GET PATH HTTP/1.1\r\nhost: test\r\n\r\n",
+    "GET PATH HTTP/1.1\r\nhost:test\r\na:b\r\nc:d\r\n\r\n",
+    "GET PATH HTTP/1.1\r\nhost:    test   \r\n\r\n",
+    "GET PATH HTTP/1.1\nhost: test\n\n",
+    "GET http://testPATH HTTP/1.1\r\nhost: test\r\n\r\n",
+    "\r\nPOST PATH HTTP/1.1\r\nhost: test\r\ncontent-length: 4\r\n\r\n\r\n\r\n",
+    "POST PATH HTTP/1.1\r\nhost: test\r\ncontent-length: 04\r\nContent-Length:4\r\n\r\nabcd",
+    "POST PATH HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n\
+     3;a=b\r\nabc\r\n0\r\nx: y\r\n\r\n",
+];
+
+fn k2_two_requests_in_any_spelling_are_answered(listen: &Listen) {
+    let server = listen.start(command!("echo"), &[]);
+    let connections: Vec<_> = SPELLINGS
+        .map(|spelling| {
+            let first = spelling.replace("PATH", "/upload?wait=drain");
+            let mut connection = listen.connect(&server);
+            // The first may be answered before the server has seen that it drains, the second is not.
+            connection.send(first + &get("/sleep?ms=300"));
+            (spelling, connection)
+        })
+        .into();
+    server.wait_for_times("handling /upload", SPELLINGS.len());
+    server.drain();
+    for (spelling, mut connection) in connections {
+        let first = connection.response();
+        assert!(
+            first.status == 200 && !first.says_close(),
+            "{spelling:?}: {first:?}"
+        );
+        connection.response().expect_last();
+        connection.expect_eof();
+    }
+    let log = listen.expect_clean_end(server);
+    assert!(log.has(", 0 cut"), "{log}");
+}
+
+fn k3_the_last_response_says_close_whatever_came_before_it(listen: &Listen) {
+    let server = listen.start(command!("echo"), &["lame_duck=20s"]);
+    let mut connections = SPELLINGS.map(|spelling| {
+        let mut connection = listen.connect(&server);
+        for _ in 0..20 {
+            connection.send(spelling.replace("PATH", "/upload"));
+            assert!(!connection.response().says_close());
+        }
+        connection
+    });
+    let mut watch = listen.connect(&server);
+    server.signal(Signal::TERM);
+    while !watch.get("/").says_close() {}
+    for (spelling, connection) in SPELLINGS.iter().zip(&mut connections) {
+        connection.send(spelling.replace("PATH", "/upload"));
+        let response = connection.response();
+        assert!(response.says_close(), "{spelling:?}: {response:?}");
+        connection.expect_eof();
+    }
+}
+
+fn k4_a_post_as_the_last_request_costs_nothing(listen: &Listen) {
+    // A machine that is too busy to end a process within the timeout shows nothing, and gets another try.
+    assert!((0..10).any(|_| ends_at_once_after_posts(listen)));
+}
+
+/// Tells whether a server whose connections have brought a POST last ends within less than a second, which
+/// is what waiting for their peers would cost.
+fn ends_at_once_after_posts(listen: &Listen) -> bool {
+    let server = listen.start(command!("echo"), &["grace=1ms", "timeout=900ms"]);
+    let connections: Vec<_> = SPELLINGS
+        .map(|spelling| {
+            let mut connection = listen.connect(&server);
+            connection.send(spelling.replace("PATH", "/upload"));
+            assert_eq!(connection.response().status, 200);
+            // Neither a close nor another request comes, but an empty line may.
+            connection.send("\r\n");
+            connection
+        })
+        .into();
+    server.signal(Signal::TERM);
+    let exit = server.exit_within(SOON);
+    for mut connection in connections {
+        connection.expect_eof();
+    }
+    exit.code == Some(0) && exit.log.has(", 0 cut")
 }
 
 fn k5_an_early_answer_can_be_read(listen: &Listen) {

@@ -30,6 +30,7 @@ mod origin;
 mod tests;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -133,6 +134,8 @@ struct Adapter {
     undecided: Arc<Registry<()>>,
     /// When the framework was told.
     told: OnceLock<Instant>,
+    /// There has been a request of which nobody knows on what connection it came.
+    has_strays: AtomicBool,
     strays: Mutex<Strays>,
 }
 
@@ -154,6 +157,7 @@ impl Adapter {
             shared,
             undecided: Arc::default(),
             told: OnceLock::new(),
+            has_strays: AtomicBool::new(false),
             strays: Mutex::new(strays),
         }
     }
@@ -163,7 +167,12 @@ impl Adapter {
         self.wake_connections();
     }
 
+    fn has_strays(&self) -> bool {
+        self.has_strays.load(Ordering::Relaxed)
+    }
+
     fn add_stray(&self) {
+        self.has_strays.store(true, Ordering::Relaxed);
         self.with_strays(|strays| strays.count += 1);
     }
 

@@ -4,6 +4,7 @@ mod close;
 mod connection;
 mod framing;
 mod http;
+mod requests;
 mod service;
 mod stream;
 #[cfg(feature = "tls")]

@@ -54,8 +54,9 @@ impl Listen {
     /// the deadline.
     #[track_caller]
     pub fn start(&self, mut command: Command, settings: &[&str]) -> Server {
-        command.args(["timeout=60s", &self.setting]);
         command.args(settings);
+        // What is given first holds.
+        command.args(["timeout=60s", &self.setting]);
         command.args(self.certificate.as_ref().map(Certificate::setting));
         Server::start(command)
     }

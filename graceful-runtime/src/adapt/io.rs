@@ -84,6 +84,7 @@ impl Io {
         adapter: Arc<Adapter>,
         registration: Arc<Member<Shared>>,
     ) -> Self {
+        connection.becomes_http1();
         Self {
             io: serve::Io::new(stream, Bytes::new(), Arc::clone(&connection)),
             undecided: Some(adapter.undecided.enter(())),
@@ -122,8 +123,12 @@ impl Io {
     fn note_read(&mut self, bytes: &[u8]) {
         self.timer = None;
         self.protocol = self.protocol.after(bytes);
-        if self.protocol == Protocol::Http2 && self.undecided.take().is_some() {
-            self.connection().becomes_http2();
+        match self.protocol {
+            Protocol::Http2 if self.undecided.take().is_some() => self.connection().becomes_http2(),
+            Protocol::Tls => self.connection().becomes_opaque(),
+            // Which requests come on it is not known, so neither is where they end.
+            _ if self.adapter.has_strays() => self.connection().becomes_opaque(),
+            _ => {}
         }
         if self.connection().is(Mood::Draining) && self.began.is_none() {
             self.began = Some(Instant::now());
@@ -166,7 +171,7 @@ impl Io {
         }
         let is_http1 = matches!(self.protocol, Protocol::Unknown(_) | Protocol::Http1);
         match &self.undecided {
-            Some(_) if is_http1 && connection.has_read() => {
+            Some(_) if is_http1 && connection.has_begun() => {
                 let begun = self.began.map_or(drain, |began| began.max(drain));
                 Some(begun.max(self.adapter.strays_ended()?) + HEAD_LIMIT)
             }

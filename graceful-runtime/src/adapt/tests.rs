@@ -25,7 +25,7 @@ use crate::lifecycle::Lifecycle;
 use crate::phase::Event;
 use crate::registry::Member;
 use crate::serve::tests::races::Race;
-use crate::serve::{Connection, HEAD_LIMIT, Peer, Shared, Stream};
+use crate::serve::{Connection, HEAD_LIMIT, Mood, Peer, Shared, Stream};
 use crate::succession::Heritage;
 
 const GRACE: Duration = Duration::from_millis(200);
@@ -96,9 +96,21 @@ impl Adapted {
         client
     }
 
+    fn lame_duck(&self) {
+        self.lifecycle.step(Event::Trigger);
+        self.adapter.shared.set_mood(Mood::LameDuck);
+    }
+
     fn drain(&self) {
         self.lifecycle.step(Event::Trigger);
         self.lifecycle.step(Event::LameDuckOver);
+    }
+
+    /// Tells whether the one connection is followed.
+    fn follows_requests(&self) -> bool {
+        let connections = self.lifecycle.connections();
+        assert_eq!(connections.len(), 1);
+        connections[0].follows_requests()
     }
 
     fn requests(&self) -> Vec<String> {
@@ -327,6 +339,64 @@ async fn a_request_in_flight_gets_its_response_with_close() {
     assert!(is_last(&rest), "{rest}");
     assert_eq!(took, Duration::from_secs(4));
     assert_eq!(adapted.requests(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_odd_requests_the_last_response_says_close() {
+    for odd in [
+        "GET / HTTP/1.1\r\nhost:    test   \r\n\r\n",
+        "GET / HTTP/1.1\r\nhost:test\r\na:b\r\nc:d\r\n\r\n",
+        "GET / HTTP/1.1\n\n",
+        "POST / HTTP/1.1\r\ncontent-length: 4\r\n\r\n\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: test\r\n\r\n\r\n",
+    ] {
+        let adapted = Adapted::new();
+        let mut client = adapted.connect(Does::Http1);
+        for _ in 0..40 {
+            client.send(odd).await;
+            assert!(!client.response().await.contains("close"), "{odd:?}");
+        }
+        adapted.lame_duck();
+        client.send(GET).await;
+        let (rest, took) = client.rest().await;
+        assert!(is_last(&rest), "{odd:?}: {rest}");
+        assert_eq!(took, Duration::ZERO, "{odd:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_behind_any_spelling_is_answered() {
+    for first in [
+        "GET /slow HTTP/1.1\r\nhost:test\r\na:b\r\nc:d\r\n\r\n",
+        "GET /slow HTTP/1.1\n\n",
+        "POST /slow HTTP/1.1\r\ncontent-length: 4\r\n\r\n\r\n\r\n",
+    ] {
+        let adapted = Adapted::new();
+        let mut client = adapted.connect(Does::Http1);
+        client.send(format!("{first}{GET}")).await;
+        sleep(Duration::from_secs(1)).await;
+        adapted.lame_duck();
+        let (rest, _) = client.rest().await;
+        assert_eq!(rest.matches("200 OK").count(), 2, "{first:?}: {rest}");
+        assert_eq!(rest.matches("connection: close").count(), 1, "{rest}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_kept_of_what_nobody_can_follow() {
+    let adapted = Adapted::new();
+    let mut client = adapted.connect(Does::CallElsewhere);
+    assert!(adapted.follows_requests());
+    client.send(GET).await;
+    client.response().await;
+    client.send(GET).await;
+    client.response().await;
+    assert!(!adapted.follows_requests());
+    let adapted = Adapted::new();
+    let mut encrypted = adapted.connect(Does::Read);
+    encrypted.send([22, 3, 1]).await;
+    sleep(Duration::from_millis(1)).await;
+    assert!(!adapted.follows_requests());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,21 +1,19 @@
 //! What is known of a connection: by the report, by the drain, and by the pieces that serve it.
 
-use std::fmt;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request};
-use slab::Slab;
+use hyper::Request;
 #[cfg(feature = "adapt")]
 use tokio::task;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::framing::{Awaits, Body, Framing};
+use super::requests::{InFlight, Key, Requests};
 use super::stream::{Peer, Stream};
 use crate::lifecycle::Lifecycle;
 use crate::phase::Phase;
@@ -24,9 +22,6 @@ use crate::registry::Registry;
 /// Responses up to this size fit into a socket's buffer (`tcp_wmem`'s initial size), so that they are
 /// as good as written when hyper has them.
 const SMALL: usize = 16 << 10;
-
-/// The length of `GET / HTTP/1.0` with its two line ends: nothing shorter is a request.
-const SHORTEST_REQUEST: i64 = 18;
 
 /// What one server and all its connections share.
 #[derive(Debug)]
@@ -97,22 +92,13 @@ pub(crate) struct Connection {
     peer: Peer,
     accepted: Instant,
     in_flight: AtomicU32,
-    /// How many bytes have come beyond the HTTP/1 request that is served: pipelined requests. Negative
-    /// while its body is still to come.
-    ahead: AtomicI64,
     /// How many bytes the kernel held at the last look, while a handler took its time.
-    unread: AtomicI64,
-    /// The body that is read does not say how long it is.
-    is_unbounded: AtomicBool,
-    /// What is read now may belong to a head: not to a body, nor to HTTP/2.
-    is_between_messages: AtomicBool,
-    /// Something was read since the last request.
-    has_read: AtomicBool,
+    unread: AtomicUsize,
+    /// Something may have come of a request that hyper has not handed out.
+    may_have_begun: AtomicBool,
     /// hyper's last read found nothing: it has used everything that it was fed, but for a part of a head.
     is_waiting: AtomicBool,
     is_write_blocked: AtomicBool,
-    /// The last request came with a body, of which more may be under way.
-    has_body: AtomicBool,
     is_upgraded: AtomicBool,
     is_http2: AtomicBool,
     /// Requests that ended since the trigger, whose responses may not have been written yet.
@@ -129,9 +115,11 @@ pub(crate) struct Connection {
 
 #[derive(Debug)]
 struct State {
-    requests: Slab<InFlight>,
-    /// `None`: what comes is not HTTP/1, or another framework's.
+    requests: Requests,
+    /// `None`: what comes is not HTTP/1 in clear text, so nobody follows it.
     framing: Option<Framing>,
+    /// The last request that nobody followed came with a body, of which more may be under way.
+    has_body: bool,
     last_active: Instant,
     /// The task that serves the connection; it is the same for the whole of its life.
     task: Option<Waker>,
@@ -143,25 +131,6 @@ struct State {
     upgraded_by: Option<InFlight>,
 }
 
-/// A request in flight, as the report names it.
-#[derive(Clone, Debug)]
-pub(crate) struct InFlight {
-    pub(crate) started: Instant,
-    method: Method,
-    path: Option<PathAndQuery>,
-}
-
-impl fmt::Display for InFlight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The query may hold what must not be in a log.
-        let path = self.path.as_ref().map_or("", PathAndQuery::path);
-        match path.char_indices().nth(100) {
-            Some((end, _)) => write!(f, "{} {}…", self.method, &path[..end]),
-            None => write!(f, "{} {path}", self.method),
-        }
-    }
-}
-
 impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
         let accepted = Instant::now();
@@ -170,14 +139,10 @@ impl Connection {
             peer,
             accepted,
             in_flight: AtomicU32::new(0),
-            ahead: AtomicI64::new(0),
-            unread: AtomicI64::new(0),
-            is_unbounded: AtomicBool::new(false),
-            is_between_messages: AtomicBool::new(true),
-            has_read: AtomicBool::new(false),
+            unread: AtomicUsize::new(0),
+            may_have_begun: AtomicBool::new(false),
             is_waiting: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
-            has_body: AtomicBool::new(false),
             is_upgraded: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             unsettled: AtomicU32::new(0),
@@ -186,8 +151,9 @@ impl Connection {
             #[cfg(feature = "adapt")]
             task_id: OnceLock::new(),
             state: Mutex::new(State {
-                requests: Slab::new(),
+                requests: Requests::default(),
                 framing: None,
+                has_body: false,
                 last_active: accepted,
                 task: None,
                 returned: None,
@@ -211,8 +177,7 @@ impl Connection {
     pub(crate) fn requests(&self) -> Vec<InFlight> {
         let state = self.state();
         let unwritten = state.unwritten.iter().filter(|_| self.is_write_blocked());
-        let requests = state.requests.iter().map(|(_, request)| request);
-        requests.chain(unwritten).cloned().collect()
+        state.requests.iter().chain(unwritten).cloned().collect()
     }
 
     pub(crate) fn request_count(&self) -> usize {
@@ -232,17 +197,15 @@ impl Connection {
 
     /// Notes bytes that hyper is about to see.
     pub(super) fn note_read(&self, bytes: &[u8]) {
-        self.note_fed(bytes);
-        self.estimate_read(bytes);
-    }
-
-    /// Follows the requests in what hyper is about to see.
-    pub(super) fn note_fed(&self, bytes: &[u8]) {
         self.is_waiting.store(false, Ordering::Relaxed);
-        if !self.is_http2()
-            && let Some(framing) = &mut self.state().framing
-        {
+        self.unread.store(0, Ordering::Relaxed);
+        // The end of the stream is not the begin of anything.
+        if bytes.is_empty() || self.is_http2() {
+            return;
+        }
+        if let Some(framing) = &mut self.state().framing {
             framing.feed(bytes);
+            self.may_have_begun.store(true, Ordering::Relaxed);
         }
     }
 
@@ -251,34 +214,9 @@ impl Connection {
         self.is_waiting.store(true, Ordering::Relaxed);
     }
 
-    fn estimate_read(&self, bytes: &[u8]) {
-        if self.is_between_messages.load(Ordering::Relaxed) {
-            self.has_read.store(!bytes.is_empty(), Ordering::Relaxed);
-        }
-        let goes_on = self.unread.swap(0, Ordering::Relaxed) > 0;
-        let ahead = self.ahead.load(Ordering::Relaxed);
-        // What is less than a request when the last one has been answered is an error of the estimate,
-        // or the begin of the request that goes on in these bytes.
-        let is_rest = self.in_flight() == 0 && ahead < SHORTEST_REQUEST;
-        let before = match ahead {
-            _ if !is_rest => ahead,
-            1.. if goes_on => ahead,
-            _ => 0,
-        };
-        // No buffer holds so much that it would not fit.
-        self.ahead
-            .store(before + bytes.len() as i64, Ordering::Relaxed);
-    }
-
-    /// Notes bytes that were read before hyper came, which are all that was read of what follows.
-    pub(super) fn note_prefix(&self, bytes: &[u8]) {
-        self.ahead.store(0, Ordering::Relaxed);
-        self.estimate_read(bytes);
-    }
-
     /// Notes how many bytes have come that hyper has not asked for yet.
     pub(super) fn note_unread(&self, count: usize) {
-        self.unread.store(count as i64, Ordering::Relaxed);
+        self.unread.store(count, Ordering::Relaxed);
     }
 
     /// Notes whether the socket took what hyper wrote.
@@ -299,20 +237,10 @@ impl Connection {
         self: &Arc<Self>,
         request: &Request<B>,
     ) -> InFlightGuard {
-        let has_body = !request.body().is_end_stream();
-        let body = match has_body {
-            true => request.body().size_hint().exact(),
-            false => Some(0),
+        let body = match request.body().is_end_stream() {
+            true => Body::Complete,
+            false => Body::new(request.body().size_hint().exact()),
         };
-        self.is_unbounded.store(body.is_none(), Ordering::Relaxed);
-        let length = head_length(request) + body.unwrap_or(0) as i64;
-        let ahead = self.ahead.load(Ordering::Relaxed);
-        self.ahead.store(ahead - length, Ordering::Relaxed);
-        self.has_read.store(false, Ordering::Relaxed);
-        self.has_body.store(has_body, Ordering::Relaxed);
-        if has_body {
-            self.is_between_messages.store(false, Ordering::Relaxed);
-        }
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let request = InFlight {
             started: Instant::now(),
@@ -320,8 +248,14 @@ impl Connection {
             path: request.uri().path_and_query().cloned(),
         };
         let mut state = self.state();
-        if let Some(framing) = &mut state.framing {
-            framing.begin(Body::new(body));
+        match &mut state.framing {
+            Some(framing) => {
+                framing.begin(body);
+                let may_leave_something = !framing.leaves_nothing();
+                self.may_have_begun
+                    .store(may_leave_something, Ordering::Relaxed);
+            }
+            None => state.has_body = body != Body::Complete,
         }
         state.unwritten = None;
         let key = state.requests.insert(request);
@@ -333,21 +267,19 @@ impl Connection {
         }
     }
 
-    fn end(&self, key: usize, size: usize) {
+    fn end(&self, key: Key, size: usize) {
         let mut state = self.state();
         let request = state.requests.remove(key);
         state.last_active = Instant::now();
         // A small one is not kept: it would keep hyper's buffer, too.
-        state.unwritten = (size > SMALL).then_some(request);
+        if size > SMALL {
+            state.unwritten = request;
+        }
         drop(state);
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.is_http2() && self.is(Mood::Draining) {
             // hyper has no reason to look at the connection when its last stream ends.
             self.wake();
-        }
-        if self.has_body.load(Ordering::Relaxed) && !self.is_http2() {
-            self.is_between_messages.store(true, Ordering::Relaxed);
-            self.has_read.store(false, Ordering::Relaxed);
         }
         if self.shared.lifecycle.phase() >= Phase::LameDuck {
             self.unsettled.fetch_add(1, Ordering::Relaxed);
@@ -355,7 +287,7 @@ impl Connection {
     }
 
     /// Notes that the response switches protocols.
-    pub(super) fn upgrade(&self, key: usize) {
+    pub(super) fn upgrade(&self, key: Key) {
         let mut state = self.state();
         state.upgraded_by = state.requests.get(key).cloned();
         state.framing = None;
@@ -365,17 +297,28 @@ impl Connection {
 
     /// Tells whether the response that is about to be sent is the last one of an HTTP/1 connection:
     /// the server wants to close, and no further request has been received.
+    ///
+    /// Where it is not known whether one has, the connection ends later, when it is idle, which loses
+    /// nothing.
+    #[inline]
     pub(crate) fn is_last_response(&self) -> bool {
-        self.shared.is(Mood::LameDuck) && !self.has_pipelined() && !self.is_http2()
+        self.is(Mood::LameDuck) && !self.is_http2() && !self.has_more_requests()
     }
 
-    /// Tells whether more of the peer's requests have come.
-    ///
-    /// Not known behind a body that does not say how long it is; there, what follows may go unanswered
-    /// after an announced close, as RFC 9112 section 9.3.2 allows.
-    fn has_pipelined(&self) -> bool {
-        let ahead = self.ahead.load(Ordering::Relaxed) + self.unread.load(Ordering::Relaxed);
-        !self.is_unbounded.load(Ordering::Relaxed) && ahead >= SHORTEST_REQUEST
+    /// Tells whether a further request has been received, or may have been.
+    #[cold]
+    fn has_more_requests(&self) -> bool {
+        let has_unread = self.unread.load(Ordering::Relaxed) > 0;
+        match &mut self.state().framing {
+            Some(framing) => match framing.awaits() {
+                Awaits::Request => has_unread,
+                // What comes behind a body that nobody has read may go unanswered.
+                Awaits::RestOfBody => false,
+                Awaits::RestOfHead | Awaits::Unknown => true,
+            },
+            // What another framework decrypts: few clients send a request before they have the response.
+            None => false,
+        }
     }
 
     // For the task of the connection.
@@ -438,29 +381,48 @@ impl Connection {
     }
 
     /// Begins to follow requests: hyper begins with HTTP/1.
-    pub(super) fn becomes_http1(&self) {
+    pub(crate) fn becomes_http1(&self) {
         self.state().framing = Some(Framing::default());
+        self.may_have_begun.store(false, Ordering::Relaxed);
+    }
+
+    /// Follows requests no longer: what comes does not show them.
+    #[cfg(feature = "adapt")]
+    pub(crate) fn becomes_opaque(&self) {
+        self.state().framing = None;
     }
 
     #[cfg(test)]
-    pub(super) fn follows_requests(&self) -> bool {
+    pub(crate) fn follows_requests(&self) -> bool {
         self.state().framing.is_some()
     }
 
     /// Tells what hyper waits for, where no response is owed.
     pub(super) fn awaits(&self) -> Awaits {
-        let is_waiting = self.is_waiting.load(Ordering::Relaxed);
-        match &mut self.state().framing {
-            Some(framing) if is_waiting => framing.awaits(),
-            _ => Awaits::Else,
+        if !self.is_waiting.load(Ordering::Relaxed) {
+            return Awaits::Unknown;
         }
+        let framing = &mut self.state().framing;
+        framing.as_mut().map_or(Awaits::Unknown, Framing::awaits)
     }
 
-    /// Stops counting heads: what comes is HTTP/2.
+    /// Tells whether something may have come of a request that hyper has not handed out, without a look at
+    /// what has come.
+    pub(super) fn may_have_begun(&self) -> bool {
+        self.may_have_begun.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether something has come of a request that has not been handed out, or may have.
+    #[cfg(feature = "adapt")]
+    pub(crate) fn has_begun(&self) -> bool {
+        let awaits = self.state().framing.as_mut().map(Framing::awaits);
+        matches!(awaits, None | Some(Awaits::RestOfHead | Awaits::Unknown))
+    }
+
+    /// Follows requests no longer: what comes is HTTP/2.
     pub(crate) fn becomes_http2(&self) {
         self.state().framing = None;
         self.is_http2.store(true, Ordering::Relaxed);
-        self.is_between_messages.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn is_http2(&self) -> bool {
@@ -493,14 +455,13 @@ impl Connection {
         self.is_write_blocked.load(Ordering::Relaxed)
     }
 
-    /// Tells whether a part of a request head has come, as far as it is visible from outside of hyper.
-    pub(crate) fn has_read(&self) -> bool {
-        self.has_read.load(Ordering::Relaxed)
-    }
-
     /// Tells whether the peer may still be sending a body that nobody reads.
     pub(super) fn may_be_sending(&self) -> bool {
-        self.has_body.load(Ordering::Relaxed)
+        let mut state = self.state();
+        match &mut state.framing {
+            Some(framing) => matches!(framing.awaits(), Awaits::RestOfBody | Awaits::Unknown),
+            None => state.has_body,
+        }
     }
 
     pub(crate) fn is(&self, mood: Mood) -> bool {
@@ -541,6 +502,7 @@ impl Connection {
     }
 
     // No user code runs under the lock, so a poisoned one holds nothing half done.
+    #[inline]
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -550,7 +512,7 @@ impl Connection {
 #[derive(Debug)]
 pub(crate) struct InFlightGuard {
     connection: Arc<Connection>,
-    key: usize,
+    key: Key,
     /// How many bytes the response has had so far.
     size: usize,
 }
@@ -572,47 +534,5 @@ impl InFlightGuard {
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.connection.end(self.key, self.size);
-    }
-}
-
-/// Returns how long an HTTP/1 request head was, if it was written as everybody writes it: one space
-/// after each colon. hyper does not tell.
-fn head_length<B>(request: &Request<B>) -> i64 {
-    const AROUND_LINE: usize = "  HTTP/1.1\r\n\r\n".len();
-    const AROUND_FIELD: usize = ": \r\n".len();
-    let uri = request.uri();
-    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
-    let authority = uri
-        .authority()
-        .map_or(0, |authority| authority.as_str().len());
-    let scheme = uri
-        .scheme_str()
-        .map_or(0, |scheme| scheme.len() + "://".len());
-    let line = request.method().as_str().len() + scheme + authority + path + AROUND_LINE;
-    let fields = request.headers().iter();
-    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + AROUND_FIELD);
-    // A head is smaller than hyper's buffer.
-    (line + fields.sum::<usize>()) as i64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{SHORTEST_REQUEST, head_length};
-    use hyper::Request;
-
-    #[test]
-    fn the_length_of_a_head_is_that_of_its_text() {
-        let request = Request::post("/path?query")
-            .header("host", "test")
-            .header("accept", "*/*");
-        let text = "POST /path?query HTTP/1.1\r\nhost: test\r\naccept: */*\r\n\r\n";
-        assert_eq!(head_length(&request.body(()).unwrap()), text.len() as i64);
-
-        let request = Request::get("http://test:80/").body(()).unwrap();
-        assert_eq!(
-            head_length(&request),
-            "GET http://test:80/ HTTP/1.1\r\n\r\n".len() as i64
-        );
-        assert_eq!(SHORTEST_REQUEST, "GET / HTTP/1.0\r\n\r\n".len() as i64);
     }
 }

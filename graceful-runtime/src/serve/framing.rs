@@ -42,8 +42,10 @@ pub(super) enum Awaits {
     Request,
     /// The rest of a request head.
     RestOfHead,
-    /// Something else: the rest of a body, one who reads it, or its own next turn.
-    Else,
+    /// The rest of a body.
+    RestOfBody,
+    /// Nobody knows: one who reads a body, its own next turn, or the end.
+    Unknown,
 }
 
 /// How much of a body is still to come.
@@ -106,10 +108,9 @@ impl Framing {
     #[inline]
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
         if self.heads > 0 {
-            if self.body == Body::Complete && self.fed.ends_with(b"\r\n\r\n") {
-                self.forget();
-            } else {
-                self.look();
+            match self.leaves_nothing() {
+                true => self.forget(),
+                false => self.look(),
             }
         }
         if self.body != Body::Complete {
@@ -128,6 +129,13 @@ impl Framing {
         self.body = body;
     }
 
+    /// Tells without a look that nothing is left of what was fed when hyper asks for more: every head in it
+    /// has been handed out, and a part of one does not end with an empty line.
+    #[inline]
+    pub(super) fn leaves_nothing(&self) -> bool {
+        self.body == Body::Complete && self.fed.ends_with(b"\r\n\r\n")
+    }
+
     /// Tells what hyper waits for, where its last read has found nothing and it owes no response.
     pub(super) fn awaits(&mut self) -> Awaits {
         self.look();
@@ -135,7 +143,8 @@ impl Framing {
             // Empty lines before a request are nothing (RFC 9112, section 2.2).
             Body::Complete if self.rest().iter().all(is_line_end) => Awaits::Request,
             Body::Complete => Awaits::RestOfHead,
-            _ => Awaits::Else,
+            Body::Length(_) | Body::Chunked(_) => Awaits::RestOfBody,
+            Body::Unknown => Awaits::Unknown,
         }
     }
 

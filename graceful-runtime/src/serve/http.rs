@@ -331,7 +331,7 @@ async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
         }
         connection.settle();
         let drain = connection.drain();
-        if drain.is_none() && !connection.has_read() {
+        if drain.is_none() && !connection.may_have_begun() {
             return Poll::Pending;
         }
         match (connection.awaits(), drain) {
@@ -342,7 +342,7 @@ async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
                 Poll::Ready(Ended::TooSlow)
             }
             // The response is complete, and whoever reads the request on has a little time for it.
-            (Awaits::Else, Some(drain)) => {
+            (Awaits::RestOfBody | Awaits::Unknown, Some(drain)) => {
                 let limit = drain.max(connection.last_active()) + HEAD_LIMIT;
                 ready!(timer.poll(limit, cx));
                 Poll::Ready(Ended::Closed)

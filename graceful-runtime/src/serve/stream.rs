@@ -219,9 +219,6 @@ pub(crate) struct Io {
 
 impl Io {
     pub(crate) fn new(stream: Stream, prefix: Bytes, connection: Arc<Connection>) -> Self {
-        if !prefix.is_empty() {
-            connection.note_prefix(&prefix);
-        }
         Self {
             stream: Some(stream),
             prefix,
@@ -271,7 +268,7 @@ impl AsyncRead for Io {
         if !self.prefix.is_empty() {
             let length = self.prefix.len().min(buffer.remaining());
             buffer.put_slice(&self.prefix[..length]);
-            self.connection.note_fed(&self.prefix[..length]);
+            self.connection.note_read(&self.prefix[..length]);
             self.prefix.advance(length);
             if self.prefix.is_empty() {
                 self.note_unread();

@@ -90,13 +90,13 @@ fn serve(pieces: &[&[u8]], handler: Handler) -> Known {
     }
     assert!(!connection.is_busy() || handler == Handler::Reads);
     let awaits = match connection.is_busy() {
-        true => Awaits::Else,
+        true => Awaits::RestOfBody,
         false => connection.awaits(),
     };
     let requests = requests.load(Ordering::Relaxed);
     let left = hyper.into_parts().expect("it is not upgraded").read_buf;
     let truth = match handler {
-        Handler::Reads if read.load(Ordering::Relaxed) < requests => Awaits::Else,
+        Handler::Reads if read.load(Ordering::Relaxed) < requests => Awaits::RestOfBody,
         _ if left.iter().all(|byte| b"\r\n".contains(byte)) => Awaits::Request,
         _ => Awaits::RestOfHead,
     };
@@ -270,10 +270,10 @@ fn what_hyper_was_not_fed_is_unknown() {
     let mut framing = Framing::default();
     framing.feed(b"GET / HTTP/1.1\r\n");
     framing.begin(Body::Complete);
-    assert_eq!(framing.awaits(), Awaits::Else);
+    assert_eq!(framing.awaits(), Awaits::Unknown);
     framing.feed(b"\r\nGET / HTTP/1.1\r\n\r\n");
     framing.begin(Body::Complete);
-    assert_eq!(framing.awaits(), Awaits::Else, "it stays unknown");
+    assert_eq!(framing.awaits(), Awaits::Unknown, "it stays unknown");
 }
 
 #[test]
@@ -281,10 +281,10 @@ fn a_request_within_a_body_is_unknown() {
     let mut framing = Framing::default();
     framing.feed(b"POST / HTTP/1.1\r\n\r\nbo");
     framing.begin(Body::Length(4));
-    assert_eq!(framing.awaits(), Awaits::Else);
+    assert_eq!(framing.awaits(), Awaits::RestOfBody);
     framing.begin(Body::Complete);
     framing.feed(b"dy");
-    assert_eq!(framing.awaits(), Awaits::Else);
+    assert_eq!(framing.awaits(), Awaits::Unknown);
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! The requests in flight on one connection.
+
+use std::fmt;
+
+use hyper::Method;
+use hyper::http::uri::PathAndQuery;
+use slab::Slab;
+use tokio::time::Instant;
+
+/// A request in flight, as the report names it.
+#[derive(Clone, Debug)]
+pub(crate) struct InFlight {
+    pub(crate) started: Instant,
+    pub(super) method: Method,
+    pub(super) path: Option<PathAndQuery>,
+}
+
+impl fmt::Display for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The query may hold what must not be in a log.
+        let path = self.path.as_ref().map_or("", PathAndQuery::path);
+        match path.char_indices().nth(100) {
+            Some((end, _)) => write!(f, "{} {}…", self.method, &path[..end]),
+            None => write!(f, "{} {path}", self.method),
+        }
+    }
+}
+
+/// All of them: one at most over HTTP/1, which costs no allocation, and many over HTTP/2.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    first: Option<InFlight>,
+    others: Slab<InFlight>,
+}
+
+/// Where a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    First,
+    Other(usize),
+}
+
+impl Requests {
+    pub(super) fn insert(&mut self, request: InFlight) -> Key {
+        match self.first {
+            None => {
+                self.first = Some(request);
+                Key::First
+            }
+            Some(_) => Key::Other(self.others.insert(request)),
+        }
+    }
+
+    /// Takes out a request, which is there until then.
+    pub(super) fn remove(&mut self, key: Key) -> Option<InFlight> {
+        match key {
+            Key::First => self.first.take(),
+            Key::Other(key) => self.others.try_remove(key),
+        }
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&InFlight> {
+        match key {
+            Key::First => self.first.as_ref(),
+            Key::Other(key) => self.others.get(key),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &InFlight> {
+        let others = self.others.iter().map(|(_, request)| request);
+        self.first.iter().chain(others)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_request_has_its_place() {
+        let request = |path: &'static str| InFlight {
+            started: Instant::now(),
+            method: Method::GET,
+            path: Some(PathAndQuery::from_static(path)),
+        };
+        let mut requests = Requests::default();
+        let keys = ["/a", "/b", "/c"].map(|path| requests.insert(request(path)));
+        let names =
+            |requests: &Requests| requests.iter().map(InFlight::to_string).collect::<Vec<_>>();
+        assert_eq!(names(&requests), ["GET /a", "GET /b", "GET /c"]);
+        assert_eq!(requests.remove(keys[0]).unwrap().to_string(), "GET /a");
+        assert_eq!(names(&requests), ["GET /b", "GET /c"]);
+        assert_eq!(requests.get(keys[1]).unwrap().to_string(), "GET /b");
+        let again = requests.insert(request("/d"));
+        assert_eq!(requests.get(again).unwrap().to_string(), "GET /d");
+        for key in [keys[1], keys[2], again] {
+            assert!(requests.remove(key).is_some());
+        }
+        assert_eq!(names(&requests), [""; 0]);
+    }
+}
