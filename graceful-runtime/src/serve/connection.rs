@@ -493,10 +493,17 @@ impl Connection {
 
     /// Waits until the socket has come back, for an upgraded connection as long as that takes.
     pub(super) async fn returned(&self) -> Stream {
-        poll_fn(|_| match self.state().returned.take() {
-            Some(stream) => Poll::Ready(stream),
-            // `give_back` wakes the task that was remembered, and this is the one.
-            None => Poll::Pending,
+        poll_fn(|_| {
+            let mut state = self.state();
+            match state.returned.take() {
+                Some(stream) => Poll::Ready(stream),
+                // `give_back` wakes the task that was remembered, and this is the one.
+                None => {
+                    // hyper has passed it on, with whatever status; requests come no more.
+                    state.framing = None;
+                    Poll::Pending
+                }
+            }
         })
         .await
     }

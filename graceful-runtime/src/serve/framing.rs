@@ -12,7 +12,7 @@
 //!    but a part of a head is left of what was fed before, once more is fed between two requests.
 //! 4. The bytes are kept, and looked at only when somebody has to know. A read that ends with an empty
 //!    line, and of which a request without a body was handed out, leaves nothing: a part of a head does
-//!    not end like this.
+//!    not end like this, unless it is nothing but empty lines, which may be forgotten.
 //!
 //! The third point rests on hyper's inside; the tests compare with hyper itself.
 
@@ -21,6 +21,8 @@ mod tests;
 
 /// How much memory is kept for the next request.
 const KEPT: usize = 4 << 10;
+/// More than this hyper does not hold of what it has not handed out (its `DEFAULT_MAX_BUFFER_SIZE`).
+const LONGEST: usize = 8192 + 4096 * 100;
 
 /// What is known of the requests on an HTTP/1 connection.
 #[derive(Debug, Default)]
@@ -31,20 +33,21 @@ pub(super) struct Framing {
     start: usize,
     /// How many heads from there on hyper has handed out.
     heads: u32,
-    /// Of the last request that was handed out. While its head has not been looked at, all of it is to come.
+    /// What is to come of the body of the last request that was handed out: all of it, as long as `heads`
+    /// counts its head.
     body: Body,
 }
 
 /// What hyper waits for on a connection that owes no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaits {
-    /// The next request, of which nothing has come. Nothing else is in hyper, so it may be given up.
+    /// The next request, of which nothing has come: no other request is lost with hyper.
     Request,
     /// The rest of a request head.
     RestOfHead,
     /// The rest of a body.
     RestOfBody,
-    /// Nobody knows: one who reads a body, its own next turn, or the end.
+    /// Nobody knows. hyper may be about to go on by itself, or a task may hold the body that it was given.
     Unknown,
 }
 
@@ -117,6 +120,9 @@ impl Framing {
             bytes = self.pass(bytes);
         }
         self.fed.extend_from_slice(bytes);
+        if self.rest().len() > LONGEST {
+            self.lose_track();
+        }
     }
 
     /// Takes note of a request that hyper hands out.
@@ -127,6 +133,9 @@ impl Framing {
         }
         self.heads += 1;
         self.body = body;
+        if self.fed.len() > KEPT {
+            self.look();
+        }
     }
 
     /// Tells without a look that nothing is left of what was fed when hyper asks for more: every head in it
@@ -162,8 +171,7 @@ impl Framing {
         while self.heads > 0 {
             let Some(length) = head_length(self.rest()) else {
                 // hyper has handed out what it was not fed.
-                self.body = Body::Unknown;
-                return self.forget();
+                return self.lose_track();
             };
             self.start += length;
             self.heads -= 1;
@@ -201,6 +209,12 @@ impl Framing {
             bytes = &bytes[count..];
         }
         bytes
+    }
+
+    #[cold]
+    fn lose_track(&mut self) {
+        self.body = Body::Unknown;
+        self.forget();
     }
 
     fn forget(&mut self) {

@@ -186,7 +186,7 @@ impl FirstBytes {
                 }
             }
             ready!(self.patience.poll(cx, connection));
-            if self.length > 0 {
+            if self.has_begun() {
                 return Poll::Ready(First::TooSlow);
             }
             if !self.patience.has_last_look(stream) {
@@ -200,13 +200,41 @@ impl FirstBytes {
         ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
         let count = buffer.filled().len();
         self.length += count;
-        self.patience.begin();
+        self.skip_empty_lines();
+        if self.has_begun() {
+            self.patience.begin();
+        }
         Poll::Ready(Ok(count))
+    }
+
+    /// Throws away empty lines, which are the begin of nothing; only HTTP/1 allows them (RFC 9112,
+    /// section 2.2).
+    fn skip_empty_lines(&mut self) {
+        while let Some(length) = self.empty_line() {
+            self.bytes.copy_within(length..self.length, 0);
+            self.length -= length;
+            self.is_http1 = true;
+        }
+    }
+
+    fn empty_line(&self) -> Option<usize> {
+        match &self.bytes[..self.length] {
+            [b'\n', ..] => Some(1),
+            [b'\r', b'\n', ..] => Some(2),
+            _ => None,
+        }
+    }
+
+    /// Tells whether something has come but the begin of an empty line.
+    fn has_begun(&self) -> bool {
+        !matches!(self.bytes[..self.length], [] | [b'\r'])
     }
 
     fn tell(&self) -> Option<First> {
         let bytes = &self.bytes[..self.length];
-        if self.is_http1 {
+        if !self.has_begun() {
+            None
+        } else if self.is_http1 {
             Some(First::Http1(Bytes::copy_from_slice(bytes)))
         } else if bytes == HTTP2_PREFACE {
             Some(First::Http2(Bytes::from_static(HTTP2_PREFACE)))
@@ -276,7 +304,7 @@ impl Patience {
 
     fn limit(&self, connection: &Connection) -> Instant {
         let header_timeout = connection.shared.header_timeout;
-        // Where a request ended meanwhile, what has begun is the next one.
+        // Where a request has ended since, it is the next one that has begun, and then or later.
         let began = self.began.map(|began| began.max(connection.last_active()));
         match (connection.drain(), began, self.last_look) {
             (_, _, Some(last_look)) => last_look,
@@ -331,6 +359,7 @@ async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
         }
         connection.settle();
         let drain = connection.drain();
+        // As it mostly is, so that nobody looks at each request.
         if drain.is_none() && !connection.may_have_begun() {
             return Poll::Pending;
         }

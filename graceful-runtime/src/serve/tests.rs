@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy, duplex, sink};
 use tokio::net::TcpListener;
 #[cfg(feature = "tls")]
 use tokio::net::TcpStream;
@@ -104,7 +105,20 @@ impl Pair {
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    // The first as it should be, the second with a response that closes.
+    if let path @ ("/switch" | "/take") = request.uri().path() {
+        let response = match path {
+            "/switch" => Response::builder().status(StatusCode::SWITCHING_PROTOCOLS),
+            _ => Response::builder().header("connection", "close"),
+        };
+        let upgrade = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut io = TokioIo::new(upgrade.await.unwrap());
+            drop(copy(&mut io, &mut sink()).await);
+        });
+        return Ok(response.body(Full::default()).unwrap());
+    }
     let (head, mut body) = request.into_parts();
     match head.uri.path() {
         "/panic" => panic!("as asked for"),
@@ -232,25 +246,51 @@ async fn half_a_head_that_ends_never_is_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn empty_lines_are_not_the_begin_of_a_head() {
-    for lines in ["\r\n", "\n\r\n\r", "\r\n\r\n"] {
+    for lines in ["\r\n", "\n\r\n\r", "\r", "\r\n\r\n", &"\r\n".repeat(100)] {
         for is_used in [false, true] {
-            let mut pair = match is_used {
-                true => Pair::idle_for(Duration::ZERO).await,
-                false => Pair::new(),
-            };
-            pair.send(lines).await;
-            sleep(GRACE / 4).await;
-            pair.drain();
-            let mut answered = Pair::idle_for(Duration::ZERO).await;
-            answered.send(lines).await;
-            answered.drain();
-            sleep(GRACE / 4).await;
-            answered.send(GET).await;
-            let (rest, _) = answered.rest().await;
-            assert!(rest.contains("200 OK"), "{lines:?}: {rest}");
-            assert_eq!(pair.rest().await, (String::new(), GRACE / 2), "{lines:?}");
+            for is_answered in [false, true] {
+                let mut pair = match is_used {
+                    true => Pair::idle_for(Duration::ZERO).await,
+                    false => Pair::new(),
+                };
+                pair.send(lines).await;
+                sleep(GRACE / 4).await;
+                pair.drain();
+                if is_answered {
+                    sleep(GRACE / 4).await;
+                    pair.send(&format!("\n{GET}")).await;
+                    let (rest, _) = pair.rest().await;
+                    assert_eq!(count(&rest, "200 OK"), 1, "{lines:?} {is_used}: {rest}");
+                } else {
+                    let expected = (String::new(), GRACE * 3 / 4);
+                    assert_eq!(pair.rest().await, expected, "{lines:?} {is_used}");
+                }
+            }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_with_nothing_but_empty_lines_counts_as_silent() {
+    for lines in ["\r\n", "\n\n", "\n\r"] {
+        let mut pair = Pair::new();
+        for _ in 0..3 {
+            sleep(HEADER_TIMEOUT / 4).await;
+            pair.send(lines).await;
+        }
+        let (rest, took) = pair.rest().await;
+        assert_eq!((&*rest, took), ("", HEADER_TIMEOUT / 4), "{lines:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preface_behind_an_empty_line_is_not_http2() {
+    let mut pair = Pair::new();
+    pair.send("\r\n").await;
+    pair.client.write_all(http::HTTP2_PREFACE).await.unwrap();
+    let mut rest = Vec::new();
+    pair.client.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.starts_with(b"HTTP/1.1 400"), "{rest:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -274,11 +314,11 @@ async fn http1_does_not_turn_into_http2() {
     let mut pair = Pair::idle_for(Duration::ZERO).await;
     pair.drain();
     sleep(GRACE / 2).await;
-    let preface = std::str::from_utf8(http::HTTP2_PREFACE).unwrap();
-    pair.send(preface).await;
-    let (rest, _) = pair.rest().await;
+    pair.client.write_all(http::HTTP2_PREFACE).await.unwrap();
+    let mut rest = Vec::new();
+    pair.client.read_to_end(&mut rest).await.unwrap();
     // As without a drain: nothing, and no frame of HTTP/2.
-    assert_eq!(rest, "");
+    assert_eq!(rest, b"");
 }
 
 #[tokio::test(start_paused = true)]
@@ -430,16 +470,22 @@ async fn what_could_be_written_is_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_kept_of_what_an_upgraded_connection_carries() {
-    let pair = Pair::new();
-    let [connection] = &pair.shared.connections.members()[..] else {
-        panic!("there is one connection")
-    };
-    connection.becomes_http1();
-    assert!(connection.follows_requests());
-    connection
-        .begin(&Request::new(Empty::<Bytes>::new()))
-        .upgrade();
-    assert!(!connection.follows_requests());
+    for path in ["/switch", "/take"] {
+        let mut pair = Pair::new();
+        let upgrade = "connection: upgrade\r\nupgrade: anything";
+        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\n{upgrade}\r\n\r\n");
+        pair.send(&request).await;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(pair.client.read_u8().await.unwrap());
+        }
+        pair.send(&GET.repeat(1000)).await;
+        sleep(Duration::from_millis(1)).await;
+        let connections = pair.shared.connections.members();
+        assert_eq!(connections.len(), 1);
+        assert!(!connections[0].follows_requests(), "{path}");
+        assert_eq!(*pair.asked.lock().unwrap(), [path]);
+    }
 }
 
 /// A request that the kernel has and the runtime has not heard of yet: on one thread, the connection's task

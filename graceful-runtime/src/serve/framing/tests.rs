@@ -15,7 +15,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWrite, duplex};
 
-use super::{Awaits, Body, Framing, head_length};
+use super::{Awaits, Body, Framing, KEPT, head_length};
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::serve::connection::{Connection, Shared};
@@ -291,13 +291,26 @@ fn a_request_within_a_body_is_unknown() {
 fn little_is_kept_of_what_was_fed() {
     let mut framing = Framing::default();
     let head = b"POST / HTTP/1.1\r\n\r\n";
-    framing.feed(&[head.as_slice(), &[b'x'; 100_000]].concat());
+    framing.feed(&[head.as_slice(), &[b'x'; 400_000]].concat());
     framing.begin(Body::Length(1_000_000));
-    for _ in 0..9 {
+    assert!(framing.fed.capacity() <= KEPT, "a part of a body");
+    for _ in 0..6 {
         framing.feed(&[b'x'; 100_000]);
     }
     assert_eq!(framing.awaits(), Awaits::Request);
-    assert!(framing.fed.capacity() <= super::KEPT);
+    framing.feed(&[head.as_slice(), &[b'x'; 400_000]].concat());
+    framing.begin(Body::Length(400_000));
+    assert!(framing.fed.capacity() <= KEPT, "a whole body");
+}
+
+#[test]
+fn what_is_no_head_is_not_kept() {
+    let mut framing = Framing::default();
+    for _ in 0..10 {
+        framing.feed(&[b'x'; 100_000]);
+    }
+    assert!(framing.fed.capacity() <= KEPT);
+    assert_eq!(framing.awaits(), Awaits::Unknown);
 }
 
 #[test]

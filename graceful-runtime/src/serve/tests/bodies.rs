@@ -138,23 +138,18 @@ async fn behind_a_body_that_nobody_read_the_connection_ends_whenever_the_drain_b
 }
 
 #[tokio::test(start_paused = true)]
-async fn behind_a_body_that_was_read_one_more_request_is_answered() {
+async fn a_body_that_is_read_in_the_drain_is_the_last_one() {
     for coding in [Coding::Length, Coding::Chunked] {
         for length in [100, 5000, 60_000] {
             for moment in MOMENTS {
-                let (head, body) = upload("/read", coding, "", length);
-                let mut pair = Pair::new();
-                // A response before the drain, so that it does not say that it is the last one.
-                pair.send(&(head + &body)).await;
-                assert!(!pair.response().await.contains("connection: close"));
+                let mut pair = Pair::idle_for(Duration::ZERO).await;
                 let (head, body) = upload("/read-slowly", coding, "", length);
                 send(&mut pair, &head, &body, moment, length / 2).await;
-                pair.send(GET).await;
                 let (rest, _) = pair.rest().await;
-                let asked = pair.asked.lock().unwrap().clone();
-                assert!(count(&rest, "200 OK") >= 1, "{rest}");
-                assert_eq!(asked.len(), 1 + count(&rest, "200 OK"), "{rest}");
-                assert!(!asked.contains(&"/internal".to_owned()));
+                let case = format!("{coding:?} {length} {moment:?}: {rest}");
+                assert_eq!(count(&rest, "200 OK"), 1, "{case}");
+                assert_eq!(count(&rest, "connection: close"), 1, "{case}");
+                assert_eq!(*pair.asked.lock().unwrap(), ["/", "/read-slowly"], "{case}");
             }
         }
     }
@@ -163,32 +158,36 @@ async fn behind_a_body_that_was_read_one_more_request_is_answered() {
 #[tokio::test(start_paused = true)]
 async fn what_is_idle_behind_a_body_may_bring_one_request() {
     for coding in [Coding::Length, Coding::Chunked] {
-        for (path, length) in [("/read", 100), ("/read", 60_000), ("/read-on", 100)] {
-            let (head, body) = upload(path, coding, "", length);
+        for length in [100, 5000, 60_000] {
+            let (head, body) = upload("/read", coding, "", length);
             let mut pair = Pair::new();
             pair.send(&(head + &body)).await;
             pair.response().await;
-            sleep(
-                GRACE / 4
-                    + if path == "/read-on" {
-                        SLOW
-                    } else {
-                        Duration::ZERO
-                    },
-            )
-            .await;
+            sleep(GRACE / 4).await;
             pair.drain();
-            if path == "/read" {
-                sleep(GRACE / 2).await;
-            }
-            let sent = pair.client.write_all(GET.as_bytes()).await;
+            sleep(GRACE / 2).await;
+            pair.send(GET).await;
             let (rest, _) = pair.rest().await;
-            if path == "/read" {
-                assert!(sent.is_ok());
-                assert_eq!(count(&rest, "200 OK"), 1, "{coding:?} {length}: {rest}");
-                assert!(rest.contains("connection: close"), "{rest}");
-            }
+            assert_eq!(count(&rest, "200 OK"), 1, "{coding:?} {length}: {rest}");
+            assert!(rest.contains("connection: close"), "{rest}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_idle_since_its_body_was_read_is_closed() {
+    for coding in [Coding::Length, Coding::Chunked] {
+        let (head, body) = upload("/read-on", coding, "", 5000);
+        let mut pair = Pair::new();
+        pair.send(&(head + &body)).await;
+        pair.response().await;
+        sleep(SLOW * 2).await;
+        pair.drain();
+        assert_eq!(
+            pair.rest().await,
+            (String::new(), Duration::ZERO),
+            "{coding:?}"
+        );
     }
 }
 
