@@ -180,8 +180,11 @@ impl Framing {
         let rest = self.pass(&fed[self.start..]).len();
         self.start = fed.len() - rest;
         self.fed = fed;
-        if rest == 0 {
-            self.forget();
+        // Half of it at least, so that a pipeline is moved once on the whole.
+        if self.start >= rest {
+            self.fed.drain(..self.start);
+            self.start = 0;
+            self.fed.shrink_to(KEPT);
         }
     }
 

@@ -304,6 +304,19 @@ fn little_is_kept_of_what_was_fed() {
 }
 
 #[test]
+fn little_is_kept_where_each_read_ends_in_a_head() {
+    let mut framing = Framing::default();
+    framing.feed(b"GET / HT");
+    for _ in 0..100_000 {
+        framing.feed(b"TP/1.1\r\n\r\nGET / HT");
+        framing.begin(Body::Complete);
+    }
+    assert_eq!(framing.awaits(), Awaits::RestOfHead);
+    assert_eq!(framing.rest(), b"GET / HT");
+    assert!(framing.fed.capacity() <= KEPT);
+}
+
+#[test]
 fn what_is_no_head_is_not_kept() {
     let mut framing = Framing::default();
     for _ in 0..10 {
