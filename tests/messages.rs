@@ -1,8 +1,9 @@
 //! K. Message boundaries: where a request ends is known, never inferred.
 
-use std::thread;
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
 
-use graceful_tests::{Connection, Listen, Proxy, SOON, Server, Signal, command, get};
+use graceful_tests::{Certificate, Connection, Listen, Proxy, SOON, Server, Signal, command, get};
 
 macro_rules! over_every_transport {
     ($($name:ident)*) => {
@@ -283,4 +284,53 @@ fn k5_behind_nginx_an_early_answer_can_be_read() {
         server.signal(Signal::TERM);
         listen.expect_clean_end(server);
     }
+}
+
+#[test]
+fn k6_half_a_record_is_a_request_that_has_begun() {
+    // On an idle connection, and behind a request in flight.
+    for first in [get("/"), get("/sleep?ms=200&from=drain")] {
+        for count in [1, 4, 5, 6, 20, usize::MAX] {
+            // A machine that is too busy to send the rest within a second shows nothing, and gets another try.
+            let was_in_time = (0..10).any(|_| completes_a_record_in_time(&first, count));
+            assert!(was_in_time, "{first:?} {count}");
+        }
+    }
+}
+
+/// Sends `first` and the first `count` bytes of a record with a further request, the rest in the drain, and
+/// returns whether that was within the second which the server grants.
+fn completes_a_record_in_time(first: &str, count: usize) -> bool {
+    let certificate = Certificate::new();
+    let server = Listen::tcp().start(command!("echo"), &["grace=1ms", &certificate.setting()]);
+    let handshake = certificate.handshake(server.address(), "http/1.1");
+    let mut begin = Instant::now();
+    let connection = handshake.finish_and_cut(first, &get("/"), count, || {
+        // So that the server has read it; where it has not, the kernel tells of it.
+        sleep(Duration::from_millis(50));
+        begin = Instant::now();
+        server.drain();
+        sleep(Duration::from_millis(400));
+    });
+    if begin.elapsed() > Duration::from_millis(900) {
+        return false;
+    }
+    let mut connection = connection.expect("the server reads on");
+    assert_eq!(connection.response().status, 200);
+    connection.response().expect_last();
+    connection.expect_eof();
+    Listen::tcp().expect_clean_end(server);
+    true
+}
+
+#[test]
+fn k6_half_a_record_that_is_never_completed_is_bounded() {
+    let certificate = Certificate::new();
+    let server = Listen::tcp().start(command!("echo"), &["grace=1ms", &certificate.setting()]);
+    let handshake = certificate.handshake(server.address(), "http/1.1");
+    // The server has ended when the rest would be sent.
+    let _ = handshake.finish_and_cut(&get("/"), &get("/"), 7, || {
+        server.drain();
+        Listen::tcp().expect_clean_end(server);
+    });
 }

@@ -106,11 +106,46 @@ impl Handshake {
     /// # Errors
     ///
     /// Where the server does not play along.
-    pub fn finish(mut self) -> io::Result<Connection> {
+    pub fn finish(self) -> io::Result<Connection> {
+        self.finish_with(|_| Ok(()))
+    }
+
+    /// Completes the handshake, and sends something by hand.
+    fn finish_with(
+        mut self,
+        send: impl FnOnce(&mut StreamOwned<ClientConnection, TcpStream>) -> io::Result<()>,
+    ) -> io::Result<Connection> {
         self.tcp.write_all(&self.hello)?;
         self.tcp.set_limit(crate::LIMIT)?;
         self.tls.complete_io(&mut self.tcp)?;
-        Connection::over(Box::new(StreamOwned::new(self.tls, self.tcp)))
+        let mut stream = StreamOwned::new(self.tls, self.tcp);
+        send(&mut stream)?;
+        Connection::over(Box::new(stream))
+    }
+
+    /// Completes the handshake and sends `first`; then sends the first `count` bytes of the record that holds
+    /// `second`, calls `between`, and sends the rest.
+    ///
+    /// # Errors
+    ///
+    /// Where the server does not play along.
+    pub fn finish_and_cut(
+        self,
+        first: &str,
+        second: &str,
+        count: usize,
+        between: impl FnOnce(),
+    ) -> io::Result<Connection> {
+        self.finish_with(|stream| {
+            stream.write_all(first.as_bytes())?;
+            let mut record = Vec::new();
+            stream.conn.writer().write_all(second.as_bytes())?;
+            stream.conn.write_tls(&mut record)?;
+            let (begin, end) = record.split_at(count.min(record.len() - 1));
+            stream.sock.write_all(begin)?;
+            between();
+            stream.sock.write_all(end)
+        })
     }
 }
 

@@ -185,6 +185,11 @@ impl FirstBytes {
                     return Poll::Ready(first);
                 }
             }
+            // TLS may have the begin of a request in a record that is not complete.
+            match self.has_begun() || stream.holds_back() {
+                true => self.patience.begin(),
+                false => self.patience.began = None,
+            }
             ready!(self.patience.poll(cx, connection));
             if self.has_begun() {
                 return Poll::Ready(First::TooSlow);
@@ -201,9 +206,6 @@ impl FirstBytes {
         let count = buffer.filled().len();
         self.length += count;
         self.skip_empty_lines();
-        if self.has_begun() {
-            self.patience.begin();
-        }
         Poll::Ready(Ok(count))
     }
 

@@ -16,6 +16,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::close::Lingering;
 use super::connection::Connection;
+#[cfg(feature = "tls")]
+use super::tls::Recorded;
 use crate::sys;
 
 /// A connected socket.
@@ -24,7 +26,7 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::server::TlsStream<Self>>),
+    Tls(Box<tokio_rustls::server::TlsStream<Recorded>>),
     #[cfg(test)]
     Duplex(tokio::io::DuplexStream),
 }
@@ -57,7 +59,7 @@ impl Stream {
             Self::Tcp(stream) => Some(stream.as_fd()),
             Self::Unix(stream) => Some(stream.as_fd()),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0.socket(),
+            Self::Tls(stream) => stream.get_ref().0.stream.socket(),
             #[cfg(test)]
             Self::Duplex(_) => None,
         }
@@ -69,7 +71,7 @@ impl Stream {
             Self::Tcp(stream) => Some(Lingering::Tcp(stream)),
             Self::Unix(stream) => Some(Lingering::Unix(stream)),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0.lingering(),
+            Self::Tls(stream) => stream.get_ref().0.stream.lingering(),
             #[cfg(test)]
             Self::Duplex(_) => None,
         }
@@ -100,7 +102,7 @@ impl Stream {
             Self::Tls(stream) => {
                 let held = plaintext(stream);
                 if held == 0 {
-                    let count = ready!(stream.get_mut().0.poll_unread(cx))?;
+                    let count = ready!(stream.get_mut().0.stream.poll_unread(cx))?;
                     if count == 0 {
                         // Whether the peer closed in order is for TLS to say, at the next read.
                         return Poll::Pending;
@@ -119,9 +121,20 @@ impl Stream {
         let received = socket.map_or(0, |socket| sys::unread(socket).unwrap_or(0));
         match self {
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => received + plaintext(stream),
+            Self::Tls(stream) => {
+                let held_back = usize::from(stream.get_ref().0.is_within_record());
+                received + plaintext(stream) + held_back
+            }
             _ => received,
         }
+    }
+
+    /// Tells whether a part of something has come that cannot be read before the rest of it has.
+    pub(super) fn holds_back(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return matches!(self, Self::Tls(stream) if stream.get_ref().0.is_within_record());
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     /// Tells whether a read that leaves room in its buffer has not emptied the socket.
@@ -144,7 +157,7 @@ impl Stream {
 
 /// Returns how many bytes TLS has decrypted and nobody has read.
 #[cfg(feature = "tls")]
-fn plaintext(stream: &mut tokio_rustls::server::TlsStream<Stream>) -> usize {
+fn plaintext(stream: &mut tokio_rustls::server::TlsStream<Recorded>) -> usize {
     // Nothing new is put in, so this only asks.
     let state = stream.get_mut().1.process_new_packets();
     state.map_or(0, |state| state.plaintext_bytes_to_read())

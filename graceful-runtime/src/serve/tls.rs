@@ -1,5 +1,7 @@
 //! TLS on top of the accepted socket.
 
+mod records;
+
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -13,6 +15,8 @@ use tokio_rustls::rustls::{self, ServerConfig};
 use super::connection::Connection;
 use super::http::Patience;
 use super::stream::Stream;
+
+pub(crate) use self::records::Recorded;
 
 /// What is offered by ALPN (RFC 7301), the best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -118,7 +122,7 @@ impl Tls {
         {
             return None;
         }
-        let handshake = self.0.accept(stream);
+        let handshake = self.0.accept(Recorded::new(stream));
         let mut handshake = std::pin::pin!(handshake);
         let mut patience = Patience::begun();
         let shaken = std::future::poll_fn(|cx| {
