@@ -1,7 +1,7 @@
 //! Other frameworks' servers: adapted, they lose nothing; as they are, they run.
 
 use std::net::TcpStream;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use graceful_tests::http2::{Frame, Http2, body_of};
@@ -37,6 +37,7 @@ with_axum_and_tonic! {
     keep_alive_clients_lose_nothing
     lame_duck_goes_on_accepting
     pipelined_requests_are_answered
+    pipelined_requests_are_answered_whatever_came_before
     pipelined_requests_are_answered_wherever_hyper_pauses
     requests_in_flight_are_counted
     restarts_under_load_lose_nothing
@@ -109,6 +110,40 @@ fn pipelined_requests_are_answered(framework: &str) {
     }
     connection.response().expect_last();
     connection.expect_eof();
+    server.exit_within(SOON).expect(0);
+}
+
+/// HTTP/2 calls from tasks of its own, and behind long pipelines a task has moved to another thread.
+fn pipelined_requests_are_answered_whatever_came_before(framework: &str) {
+    const CONNECTIONS: usize = 8;
+    let server = start(framework, &["grace=30s"]);
+    let mut http2 = Http2::over(server.connect());
+    http2.get(1, "/");
+    http2.wait_for(|frame| matches!(frame, Frame::Data { .. }));
+    thread::scope(|scope| {
+        for _ in 0..CONNECTIONS {
+            scope.spawn(|| {
+                let mut connection = server.connect();
+                for _ in 0..5 {
+                    connection.send(get("/sleep?ms=1") + &get("/").repeat(300));
+                    for _ in 0..=300 {
+                        assert_eq!(connection.response().status, 200);
+                    }
+                }
+            });
+        }
+    });
+    let mut connections: Vec<_> = (0..CONNECTIONS)
+        .map(|_| asking(&server, &(get("/sleep?ms=300&from=drain") + &get("/"))))
+        .collect();
+    server.wait_for_times("handling /sleep", 6 * CONNECTIONS);
+    server.drain();
+    for connection in &mut connections {
+        assert_eq!(connection.response().status, 200);
+        connection.response().expect_last();
+        connection.expect_eof();
+    }
+    drop(http2);
     server.exit_within(SOON).expect(0);
 }
 

@@ -134,7 +134,7 @@ struct Adapter {
     undecided: Arc<Registry<()>>,
     /// When the framework was told.
     told: OnceLock<Instant>,
-    /// There has been a request of which nobody knows on what connection it came.
+    /// There has been a request of HTTP/1 of which nobody knows on what connection it came.
     has_strays: AtomicBool,
     strays: Mutex<Strays>,
 }
@@ -171,8 +171,18 @@ impl Adapter {
         self.has_strays.load(Ordering::Relaxed)
     }
 
-    fn add_stray(&self) {
+    fn note_stray(&self) {
         self.has_strays.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns where to look for the connection of a request, if that is worth it: HTTP/2 has a task for each
+    /// stream, and who calls elsewhere once does it again, but in a lame duck it is worth it all the same.
+    fn may_search(&self, is_http1: bool) -> Option<&Shared> {
+        let is_worth_it = self.shared.is(Mood::LameDuck) || (is_http1 && !self.has_strays());
+        is_worth_it.then_some(&*self.shared)
+    }
+
+    fn add_stray(&self) {
         self.with_strays(|strays| strays.count += 1);
     }
 

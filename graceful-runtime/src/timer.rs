@@ -14,7 +14,8 @@ pub(crate) struct Timer(Option<Pin<Box<Sleep>>>);
 impl Timer {
     /// Ready when `limit` has passed.
     pub(crate) fn poll(&mut self, limit: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if self.0.is_none() && limit <= Instant::now() {
+        // Not left to the timer alone, which keeps a task waiting that has done much without a pause.
+        if limit <= Instant::now() {
             return Poll::Ready(());
         }
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(limit)));

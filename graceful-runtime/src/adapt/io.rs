@@ -84,7 +84,7 @@ impl Io {
         adapter: Arc<Adapter>,
         registration: Arc<Member<Shared>>,
     ) -> Self {
-        connection.becomes_http1();
+        connection.may_become_http1();
         Self {
             io: serve::Io::new(stream, Bytes::new(), Arc::clone(&connection)),
             undecided: Some(adapter.undecided.enter(())),
@@ -127,7 +127,7 @@ impl Io {
             Protocol::Http2 if self.undecided.take().is_some() => self.connection().becomes_http2(),
             Protocol::Tls => self.connection().becomes_opaque(),
             // Which requests come on it is not known, so neither is where they end.
-            _ if self.adapter.has_strays() => self.connection().becomes_opaque(),
+            Protocol::Http1 if self.adapter.has_strays() => self.connection().becomes_opaque(),
             _ => {}
         }
         if self.connection().is(Mood::Draining) && self.began.is_none() {
@@ -173,7 +173,12 @@ impl Io {
         match &self.undecided {
             Some(_) if is_http1 && connection.has_begun() => {
                 let begun = self.began.map_or(drain, |began| began.max(drain));
-                Some(begun.max(self.adapter.strays_ended()?) + HEAD_LIMIT)
+                let limit = begun.max(self.adapter.strays_ended()?) + HEAD_LIMIT;
+                // Where it may as well be idle, it has at least the time that it would have then.
+                Some(match connection.follows_requests() {
+                    true => limit,
+                    false => limit.max(connection.grace_end()),
+                })
             }
             Some(_) => Some(connection.grace_end()),
             None => {

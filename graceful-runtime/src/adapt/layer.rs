@@ -85,14 +85,21 @@ where
         let (request, told) = super::io::ConnectInfo::unpack(request);
         #[cfg(not(feature = "tonic"))]
         let told = None;
-        let known = told.or_else(|| origin::of_this_task(&self.adapter.shared));
+        let is_http1 = request.version() < Version::HTTP_2;
+        let known = told.or_else(origin::touched).or_else(|| {
+            let shared = self.adapter.may_search(is_http1)?;
+            origin::searched(shared)
+        });
+        if known.is_none() && is_http1 {
+            self.adapter.note_stray();
+        }
         let origin = Origin::new(known, &self.adapter);
         let ticket = Ticket {
             guard: origin.connection().begin(&request),
             _origin: origin,
         };
         Responding {
-            may_close: request.version() < Version::HTTP_2,
+            may_close: is_http1,
             is_connect: request.method() == Method::CONNECT,
             future: self.service.call(request),
             ticket: Some(ticket),

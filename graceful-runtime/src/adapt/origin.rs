@@ -5,15 +5,15 @@
 //! that does not hold, because HTTP/2 has a task for each stream or a middleware calls later, the task
 //! is another one, or has touched nothing, and the request counts as a stray.
 //!
-//! Between two pipelined requests a task may move to another thread without a touch. As long as
-//! nobody wants to close, that costs nothing; then, the task is looked for among all connections.
+//! Between two pipelined requests a task may move to another thread without a touch. Then the task is
+//! looked for among all connections, unless the framework is known to call elsewhere.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
 use tokio::task;
 
-use crate::serve::{Connection, Mood, Shared};
+use crate::serve::{Connection, Shared};
 
 struct Touch {
     task: task::Id,
@@ -38,15 +38,18 @@ pub(super) fn touch(connection: &Arc<Connection>) {
     });
 }
 
-/// Returns the connection of the running task.
-pub(super) fn of_this_task(shared: &Shared) -> Option<Arc<Connection>> {
+/// Returns the connection that the running task has touched last.
+pub(super) fn touched() -> Option<Arc<Connection>> {
     let task = task::try_id()?;
-    let touched = LAST.with_borrow(|last| {
+    LAST.with_borrow(|last| {
         let touch = last.as_ref().filter(|touch| touch.task == task)?;
         touch.connection.upgrade()
-    });
-    touched.or_else(|| {
-        let all = shared.is(Mood::LameDuck).then_some(&shared.connections)?;
-        all.find(|connection| connection.is_of_task(task))
     })
+}
+
+/// Looks among all connections for that of the running task.
+pub(super) fn searched(shared: &Shared) -> Option<Arc<Connection>> {
+    let task = task::try_id()?;
+    let is_of_task = |connection: &Connection| connection.is_of_task(task);
+    shared.connections.find(is_of_task)
 }

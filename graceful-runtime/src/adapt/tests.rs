@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy, duplex, sink};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tower_layer::Layer as _;
 
 use super::listener::Queue;
@@ -71,6 +72,14 @@ impl Adapted {
     }
 
     fn connect(&self, does: Does) -> Client {
+        let (io, client) = self.pipe();
+        let service = Layer::new(Arc::clone(&self.adapter)).layer(Answer);
+        tokio::spawn(framework(io, service, does, self.told.clone()));
+        Client(client)
+    }
+
+    /// Returns the two ends of a connection.
+    fn pipe(&self) -> (Io, DuplexStream) {
         let (client, server) = duplex(64 << 10);
         let shared = Arc::clone(&self.adapter.shared);
         let connection = shared
@@ -82,9 +91,7 @@ impl Adapted {
             Arc::clone(&self.adapter),
             Arc::clone(&self.registration),
         );
-        let service = Layer::new(Arc::clone(&self.adapter)).layer(Answer);
-        tokio::spawn(framework(io, service, does, self.told.clone()));
-        Client(client)
+        (io, client)
     }
 
     /// A connection that has served one request and was idle for `idle` since.
@@ -380,6 +387,90 @@ async fn what_comes_behind_any_spelling_is_answered() {
         assert_eq!(rest.matches("200 OK").count(), 2, "{first:?}: {rest}");
         assert_eq!(rest.matches("connection: close").count(), 1, "{rest}");
     }
+}
+
+/// One HTTP/2 request, answered; it comes in a task of its own.
+async fn ask_http2(adapted: &Adapted) {
+    let client = adapted.connect(Does::Http2);
+    let (mut send, connection) = h2::client::handshake(client.0).await.unwrap();
+    let driver = tokio::spawn(async move { drop(connection.await) });
+    let request = Request::get("http://test/").body(()).unwrap();
+    let (response, _) = send.send_request(request, true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    while body.data().await.is_some() {}
+    drop((body, send));
+    driver.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_beside_it_changes_nothing_for_http1() {
+    let adapted = Adapted::new();
+    ask_http2(&adapted).await;
+    let mut idle = adapted.idle_for(Duration::ZERO).await;
+    sleep(GRACE / 4).await;
+    adapted.drain();
+    assert_eq!(idle.rest().await, (String::new(), GRACE * 3 / 4));
+
+    let adapted = Adapted::new();
+    ask_http2(&adapted).await;
+    let mut client = adapted.connect(Does::Http1);
+    client.send(format!("{SLOW}{GET}")).await;
+    sleep(Duration::from_secs(1)).await;
+    adapted.lame_duck();
+    let (rest, _) = client.rest().await;
+    assert_eq!(rest.matches("200 OK").count(), 2, "{rest}");
+    assert_eq!(rest.matches("connection: close").count(), 1, "{rest}");
+}
+
+/// Has no room for the second request at once.
+#[derive(Clone)]
+struct Tardy {
+    asked: Arc<AtomicUsize>,
+    /// When there is room for the request of this clone.
+    room: Option<Arc<Mutex<Pin<Box<Sleep>>>>>,
+}
+
+impl tower_service::Service<Request<Incoming>> for Tardy {
+    type Response = <Answer as tower_service::Service<Request<Incoming>>>::Response;
+    type Error = Infallible;
+    type Future = <Answer as tower_service::Service<Request<Incoming>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        let asked = &self.asked;
+        let room = self.room.get_or_insert_with(|| {
+            let is_second = asked.fetch_add(1, Ordering::Relaxed) == 1;
+            let wait = Duration::from_secs(if is_second { 2 } else { 0 });
+            Arc::new(Mutex::new(Box::pin(sleep(wait))))
+        });
+        room.lock().unwrap().as_mut().poll(cx).map(Ok)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        Answer.call(request)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_without_room_for_a_request_loses_none() {
+    let adapted = Adapted::new();
+    let tardy = Tardy {
+        asked: Arc::default(),
+        room: None,
+    };
+    let (io, client) = adapted.pipe();
+    let service = Layer::new(Arc::clone(&adapted.adapter)).layer(tardy);
+    let service = TowerToHyperService::new(service);
+    tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(io), service));
+    let mut client = Client(client);
+    client.send(format!("{GET}{GET}")).await;
+    client.response().await;
+    sleep(Duration::from_millis(500)).await;
+    client.send(GET).await;
+    sleep(Duration::from_millis(500)).await;
+    adapted.lame_duck();
+    let (rest, _) = client.rest().await;
+    assert_eq!(rest.matches("200 OK").count(), 2, "{rest}");
+    assert_eq!(rest.matches("connection: close").count(), 1, "{rest}");
 }
 
 #[tokio::test(start_paused = true)]

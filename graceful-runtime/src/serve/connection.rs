@@ -12,7 +12,8 @@ use tokio::task;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::framing::{Awaits, Body, Framing};
+use super::framing::{Awaits, Body, Framing, Told};
+use super::http::HEAD_LIMIT;
 use super::requests::{InFlight, Key, Requests};
 use super::stream::{Peer, Stream};
 use crate::lifecycle::Lifecycle;
@@ -314,7 +315,11 @@ impl Connection {
                 Awaits::Request => has_unread,
                 // What comes behind a body that nobody has read may go unanswered.
                 Awaits::RestOfBody => false,
-                Awaits::RestOfHead | Awaits::Unknown => true,
+                Awaits::RestOfHead => true,
+                // But who goes on asking must not hold the drain for it.
+                Awaits::Unknown => self
+                    .drain()
+                    .is_none_or(|drain| Instant::now() < drain + HEAD_LIMIT),
             },
             // What another framework decrypts: few clients send a request before they have the response.
             None => false,
@@ -381,8 +386,18 @@ impl Connection {
     }
 
     /// Begins to follow requests: hyper begins with HTTP/1.
-    pub(crate) fn becomes_http1(&self) {
-        self.state().framing = Some(Framing::default());
+    pub(super) fn becomes_http1(&self) {
+        self.follow(Told::AtOnce);
+    }
+
+    /// Begins to follow requests, as long as they may be HTTP/1, of which only a layer tells.
+    #[cfg(feature = "adapt")]
+    pub(crate) fn may_become_http1(&self) {
+        self.follow(Told::Late);
+    }
+
+    fn follow(&self, told: Told) {
+        self.state().framing = Some(Framing::new(told));
         self.may_have_begun.store(false, Ordering::Relaxed);
     }
 
@@ -392,7 +407,8 @@ impl Connection {
         self.state().framing = None;
     }
 
-    #[cfg(test)]
+    /// Tells whether it is known where requests begin and end.
+    #[cfg(any(feature = "adapt", test))]
     pub(crate) fn follows_requests(&self) -> bool {
         self.state().framing.is_some()
     }

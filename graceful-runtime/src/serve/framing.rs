@@ -14,15 +14,16 @@
 //!    line, and of which a request without a body was handed out, leaves nothing: a part of a head does
 //!    not end like this, unless it is nothing but empty lines, which may be forgotten.
 //!
-//! The third point rests on hyper's inside; the tests compare with hyper itself.
+//! The third point rests on hyper's inside; the tests compare with hyper itself. The fourth holds where a
+//! request is told of before hyper reads on ([`Told`]).
 
 #[cfg(test)]
 mod tests;
 
 /// How much memory is kept for the next request.
 const KEPT: usize = 4 << 10;
-/// More than this hyper does not hold of what it has not handed out (its `DEFAULT_MAX_BUFFER_SIZE`).
-const LONGEST: usize = 8192 + 4096 * 100;
+/// How much may come of requests that nobody is told of: more than hyper takes for one head.
+const UNTOLD: usize = 1 << 20;
 
 /// What is known of the requests on an HTTP/1 connection.
 #[derive(Debug, Default)]
@@ -36,6 +37,17 @@ pub(super) struct Framing {
     /// What is to come of the body of the last request that was handed out: all of it, as long as `heads`
     /// counts its head.
     body: Body,
+    told: Told,
+}
+
+/// When a request is told of that hyper hands out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Before hyper reads on.
+    #[default]
+    AtOnce,
+    /// Later, or not at all, as what lies between hyper and the one who tells may take its time.
+    Late,
 }
 
 /// What hyper waits for on a connection that owes no response.
@@ -107,6 +119,13 @@ pub(super) enum Chunked {
 }
 
 impl Framing {
+    pub(super) fn new(told: Told) -> Self {
+        Self {
+            told,
+            ..Self::default()
+        }
+    }
+
     /// Takes note of bytes that hyper is about to see.
     #[inline]
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
@@ -119,8 +138,11 @@ impl Framing {
         if self.body != Body::Complete {
             bytes = self.pass(bytes);
         }
+        if self.rest().is_empty() {
+            bytes = skip_empty_lines(bytes);
+        }
         self.fed.extend_from_slice(bytes);
-        if self.rest().len() > LONGEST {
+        if self.told == Told::Late && self.rest().len() > UNTOLD {
             self.lose_track();
         }
     }
@@ -142,22 +164,21 @@ impl Framing {
     /// has been handed out, and a part of one does not end with an empty line.
     #[inline]
     pub(super) fn leaves_nothing(&self) -> bool {
-        self.body == Body::Complete && self.fed.ends_with(b"\r\n\r\n")
+        self.told == Told::AtOnce && self.body == Body::Complete && self.fed.ends_with(b"\r\n\r\n")
     }
 
     /// Tells what hyper waits for, where its last read has found nothing and it owes no response.
     pub(super) fn awaits(&mut self) -> Awaits {
         self.look();
         match self.body {
-            // Empty lines before a request are nothing (RFC 9112, section 2.2).
-            Body::Complete if self.rest().iter().all(is_line_end) => Awaits::Request,
+            Body::Complete if self.rest().is_empty() => Awaits::Request,
             Body::Complete => Awaits::RestOfHead,
             Body::Length(_) | Body::Chunked(_) => Awaits::RestOfBody,
             Body::Unknown => Awaits::Unknown,
         }
     }
 
-    /// Returns what has come after the last request that was handed out.
+    /// Returns what has come after the last request that was handed out, without empty lines before it.
     fn rest(&self) -> &[u8] {
         &self.fed[self.start..]
     }
@@ -177,7 +198,7 @@ impl Framing {
             self.heads -= 1;
         }
         let fed = std::mem::take(&mut self.fed);
-        let rest = self.pass(&fed[self.start..]).len();
+        let rest = skip_empty_lines(self.pass(&fed[self.start..])).len();
         self.start = fed.len() - rest;
         self.fed = fed;
         // Half of it at least, so that a pipeline is moved once on the whole.
@@ -283,6 +304,12 @@ fn head_length(bytes: &[u8]) -> Option<usize> {
             return Some(line);
         }
     }
+}
+
+/// Empty lines before a request are nothing (RFC 9112, section 2.2).
+fn skip_empty_lines(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().position(|byte| !is_line_end(byte));
+    &bytes[end.unwrap_or(bytes.len())..]
 }
 
 fn is_line_end(byte: &u8) -> bool {

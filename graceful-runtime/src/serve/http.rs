@@ -306,7 +306,7 @@ impl Patience {
 
     fn limit(&self, connection: &Connection) -> Instant {
         let header_timeout = connection.shared.header_timeout;
-        // Where a request has ended since, it is the next one that has begun, and then or later.
+        // A request may begin in the moment in which the one before it ends.
         let began = self.began.map(|began| began.max(connection.last_active()));
         match (connection.drain(), began, self.last_look) {
             (_, _, Some(last_look)) => last_look,
@@ -363,9 +363,14 @@ async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
         let drain = connection.drain();
         // As it mostly is, so that nobody looks at each request.
         if drain.is_none() && !connection.may_have_begun() {
+            patience = None;
             return Poll::Pending;
         }
-        match (connection.awaits(), drain) {
+        let awaits = connection.awaits();
+        if awaits != Awaits::RestOfHead {
+            patience = None;
+        }
+        match (awaits, drain) {
             (Awaits::Request, Some(_)) => Poll::Ready(Ended::Idle),
             (Awaits::RestOfHead, _) => {
                 let patience = patience.get_or_insert_with(Patience::begun);

@@ -47,10 +47,15 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
+        Self::with_room_for(256 << 10)
+    }
+
+    /// A pair between which so many bytes may be under way.
+    fn with_room_for(bytes: usize) -> Self {
         let (lifecycle, _) =
             Lifecycle::new(&Config::new().keep_alive_grace(GRACE), Heritage::default());
         let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
-        let (client, server) = duplex(256 << 10);
+        let (client, server) = duplex(bytes);
         let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
         let connection = shared.connections.enter(connection);
         let stream = Stream::Duplex(server);
@@ -307,6 +312,21 @@ async fn each_half_head_has_its_own_time() {
     let (rest, took) = pair.rest().await;
     assert!(rest.starts_with("HTTP/1.1 408"), "{rest}");
     assert_eq!(took, HEADER_TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_half_head_has_its_own_time_after_any_time() {
+    for idle in [Duration::ZERO, HEADER_TIMEOUT * 2] {
+        let mut pair = Pair::idle_for(Duration::ZERO).await;
+        let (begin, end) = GET.split_at(10);
+        for _ in 0..3 {
+            pair.send(begin).await;
+            sleep(Duration::from_millis(5)).await;
+            pair.send(end).await;
+            assert!(pair.response().await.contains("200 OK"), "{idle:?}");
+            sleep(idle).await;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWrite, duplex};
 
-use super::{Awaits, Body, Framing, KEPT, head_length};
+use super::{Awaits, Body, Framing, KEPT, Told, head_length};
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::serve::connection::{Connection, Shared};
@@ -317,13 +317,40 @@ fn little_is_kept_where_each_read_ends_in_a_head() {
 }
 
 #[test]
-fn what_is_no_head_is_not_kept() {
-    let mut framing = Framing::default();
-    for _ in 0..10 {
+fn what_nobody_tells_of_is_not_kept() {
+    let mut framing = Framing::new(Told::Late);
+    for _ in 0..20 {
         framing.feed(&[b'x'; 100_000]);
     }
     assert!(framing.fed.capacity() <= KEPT);
     assert_eq!(framing.awaits(), Awaits::Unknown);
+}
+
+#[test]
+fn a_request_may_be_told_of_late() {
+    let mut framing = Framing::new(Told::Late);
+    let get: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+    framing.feed(&get.repeat(2));
+    framing.begin(Body::Complete);
+    // The second one is under way between hyper and the one who tells.
+    framing.feed(get);
+    assert_eq!(framing.awaits(), Awaits::RestOfHead);
+    framing.begin(Body::Complete);
+    assert_eq!(framing.awaits(), Awaits::RestOfHead);
+    framing.begin(Body::Complete);
+    assert_eq!(framing.awaits(), Awaits::Request);
+}
+
+#[test]
+fn empty_lines_between_requests_are_not_kept() {
+    let mut framing = Framing::default();
+    for _ in 0..100 {
+        framing.feed(b"\r\n\n");
+        framing.feed(b"\nGET / HTTP/1.1\r\n\r\n\r\n");
+        framing.begin(Body::Complete);
+        assert_eq!(framing.awaits(), Awaits::Request);
+        assert_eq!(framing.fed, b"");
+    }
 }
 
 #[test]
