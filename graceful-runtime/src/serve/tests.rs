@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -485,6 +485,24 @@ async fn what_could_be_written_is_answered() {
             let response = pair.response().await;
             assert!(response.contains("200 OK"), "{race:?}: {response:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_unknown_does_not_hold_the_drain() {
+    let pair = Pair::new();
+    let connection = Arc::clone(&pair.shared.connections.members()[0]);
+    connection.becomes_http1();
+    // A request that nobody has fed.
+    let _guard = connection.begin(&Request::new(Empty::<Bytes>::new()));
+    for (mood, after, is_last) in [
+        (Mood::LameDuck, HEAD_LIMIT * 2, false),
+        (Mood::Draining, HEAD_LIMIT / 2, false),
+        (Mood::Draining, HEAD_LIMIT / 2, true),
+    ] {
+        pair.shared.set_mood(mood);
+        sleep(after).await;
+        assert_eq!(connection.is_last_response(), is_last, "{mood:?}");
     }
 }
 

@@ -327,6 +327,18 @@ fn what_nobody_tells_of_is_not_kept() {
 }
 
 #[test]
+fn a_pipeline_of_any_length_is_followed() {
+    let mut framing = Framing::default();
+    let get: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+    framing.feed(&get.repeat(100_000));
+    for _ in 0..100_000 {
+        assert_eq!(framing.awaits(), Awaits::RestOfHead);
+        framing.begin(Body::Complete);
+    }
+    assert_eq!(framing.awaits(), Awaits::Request);
+}
+
+#[test]
 fn a_request_may_be_told_of_late() {
     let mut framing = Framing::new(Told::Late);
     let get: &[u8] = b"GET / HTTP/1.1\r\n\r\n";

@@ -132,10 +132,10 @@ async fn an_idle_connection_is_not_bounded_by_empty_lines_or_bodies() {
 
 #[tokio::test(start_paused = true)]
 async fn behind_a_pipeline_of_any_length_the_last_response_says_close() {
-    for spelling in [SPELLINGS[0], SPELLINGS[10], SPELLINGS[12]] {
+    for spelling in [SPELLINGS[0], SPELLINGS[12]] {
         let mut pair = Pair::with_room_for(16 << 20);
         // More than hyper reads at once.
-        const COUNT: usize = 30_000;
+        const COUNT: usize = 60_000;
         pair.send(&spelt(spelling, "/read").repeat(COUNT)).await;
         sleep(Duration::from_millis(1)).await;
         pair.shared.set_mood(Mood::LameDuck);
