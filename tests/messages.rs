@@ -288,26 +288,39 @@ fn k5_behind_nginx_an_early_answer_can_be_read() {
 
 #[test]
 fn k6_half_a_record_is_a_request_that_has_begun() {
-    // On an idle connection, and behind a request in flight.
-    for first in [get("/"), get("/sleep?ms=200&from=drain")] {
+    // On an idle connection, and behind a request in flight: right behind it, and when its handler runs.
+    let idle = get("/pid");
+    let sleeping = get("/sleep?ms=200&from=drain");
+    for (first, handling) in [
+        (&idle, "finished /pid"),
+        (&sleeping, "handling"),
+        (&sleeping, "bound"),
+    ] {
         for count in [1, 4, 5, 6, 20, usize::MAX] {
             // A machine that is too busy to send the rest within a second shows nothing, and gets another try.
-            let was_in_time = (0..10).any(|_| completes_a_record_in_time(&first, count));
-            assert!(was_in_time, "{first:?} {count}");
+            let was_in_time = (0..10).any(|_| completes_a_record_in_time(first, handling, count));
+            assert!(was_in_time, "{first:?} {handling} {count}");
         }
     }
 }
 
-/// Sends `first` and the first `count` bytes of a record with a further request, the rest in the drain, and
-/// returns whether that was within the second which the server grants.
-fn completes_a_record_in_time(first: &str, count: usize) -> bool {
+/// Sends `first`, when the server has printed `printed` the first `count` bytes of a record with a further
+/// request, and the rest in the drain; returns whether that was within the second which the server grants.
+fn completes_a_record_in_time(first: &str, printed: &str, count: usize) -> bool {
+    // Long enough for the server to have read what was sent; where it has not, the kernel tells of it.
+    let give_it_time = || sleep(Duration::from_millis(50));
     let certificate = Certificate::new();
     let server = Listen::tcp().start(command!("echo"), &["grace=1ms", &certificate.setting()]);
     let handshake = certificate.handshake(server.address(), "http/1.1");
     let mut begin = Instant::now();
-    let connection = handshake.finish_and_cut(first, &get("/"), count, || {
-        // So that the server has read it; where it has not, the kernel tells of it.
-        sleep(Duration::from_millis(50));
+    let before = || {
+        server.wait_for(printed);
+        if printed != "bound" {
+            give_it_time();
+        }
+    };
+    let connection = handshake.finish_and_cut(first, &get("/"), count, before, || {
+        give_it_time();
         begin = Instant::now();
         server.drain();
         sleep(Duration::from_millis(400));
@@ -329,8 +342,14 @@ fn k6_half_a_record_that_is_never_completed_is_bounded() {
     let server = Listen::tcp().start(command!("echo"), &["grace=1ms", &certificate.setting()]);
     let handshake = certificate.handshake(server.address(), "http/1.1");
     // The server has ended when the rest would be sent.
-    let _ = handshake.finish_and_cut(&get("/"), &get("/"), 7, || {
-        server.drain();
-        Listen::tcp().expect_clean_end(server);
-    });
+    let _ = handshake.finish_and_cut(
+        &get("/"),
+        &get("/"),
+        7,
+        || {},
+        || {
+            server.drain();
+            Listen::tcp().expect_clean_end(server);
+        },
+    );
 }

@@ -123,8 +123,8 @@ impl Handshake {
         Connection::over(Box::new(stream))
     }
 
-    /// Completes the handshake and sends `first`; then sends the first `count` bytes of the record that holds
-    /// `second`, calls `between`, and sends the rest.
+    /// Completes the handshake, sends `first`, and calls `before`; then sends the first `count` bytes of the
+    /// record that holds `second`, calls `between`, and sends the rest.
     ///
     /// # Errors
     ///
@@ -134,10 +134,12 @@ impl Handshake {
         first: &str,
         second: &str,
         count: usize,
+        before: impl FnOnce(),
         between: impl FnOnce(),
     ) -> io::Result<Connection> {
         self.finish_with(|stream| {
             stream.write_all(first.as_bytes())?;
+            before();
             let mut record = Vec::new();
             stream.conn.writer().write_all(second.as_bytes())?;
             stream.conn.write_tls(&mut record)?;

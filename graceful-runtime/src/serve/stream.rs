@@ -100,12 +100,15 @@ impl Stream {
             },
             #[cfg(feature = "tls")]
             Self::Tls(stream) => {
-                let held = plaintext(stream);
-                if held == 0 {
-                    let count = ready!(stream.get_mut().0.stream.poll_unread(cx))?;
-                    if count == 0 {
+                if plaintext(stream) == 0 {
+                    let tls = stream.get_mut().0;
+                    match tls.stream.poll_unread(cx)? {
                         // Whether the peer closed in order is for TLS to say, at the next read.
-                        return Poll::Pending;
+                        Poll::Ready(0) => return Poll::Pending,
+                        // What has come is within rustls, and the rest wakes the task.
+                        Poll::Pending if tls.is_within_record() => {}
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(_) => {}
                     }
                 }
                 Poll::Ready(Ok(self.unread()))
