@@ -17,9 +17,8 @@
 //! 5. What the framework closes is closed so that the last response arrives, and the process waits
 //!    for that.
 //!
-//! What is not had from outside: an answer 408 to half a head, and a head of which a part was read
-//! together with the request before it. Under a framework's own TLS, bytes mean nothing here, so such
-//! connections are left to the framework when the grace is over.
+//! What is not had from outside: an answer 408 to half a head. Under a framework's own TLS, bytes mean
+//! nothing here, so such connections are left to the framework when the grace is over.
 
 mod io;
 mod layer;

@@ -319,6 +319,23 @@ async fn half_a_head_may_be_completed_in_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn half_a_second_head_read_with_the_first_is_kept() {
+    for cut in 1..GET.len() {
+        let (begin, end) = GET.split_at(cut);
+        let adapted = Adapted::new();
+        let mut client = adapted.connect(Does::Http1);
+        client.send(format!("{GET}{begin}")).await;
+        client.response().await;
+        sleep(GRACE * 2).await;
+        adapted.drain();
+        sleep(HEAD_LIMIT / 2).await;
+        client.send(end).await;
+        let (rest, _) = client.rest().await;
+        assert!(is_last(&rest), "cut at {cut}: {rest}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn half_a_head_that_ends_never_is_bounded() {
     for (does, begin) in [
         (Does::Http1, "G"),
