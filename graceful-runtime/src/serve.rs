@@ -4,6 +4,7 @@ mod close;
 mod connection;
 mod framing;
 mod http;
+mod mood;
 mod requests;
 mod service;
 mod stream;
@@ -33,10 +34,11 @@ use crate::timer::wait_until;
 pub(crate) use self::close::{close, may_close_at_once};
 #[cfg(feature = "adapt")]
 pub(crate) use self::connection::InFlightGuard;
-pub(crate) use self::connection::{Connection, Mood, Shared};
+pub(crate) use self::connection::{Connection, Shared};
 use self::http::Security;
 #[cfg(feature = "adapt")]
 pub(crate) use self::http::{HEAD_LIMIT, HTTP2_PREFACE, has_unread};
+pub(crate) use self::mood::Mood;
 pub(crate) use self::service::HttpService;
 pub use self::service::IntoService;
 #[cfg(feature = "adapt")]
@@ -44,6 +46,11 @@ pub(crate) use self::stream::Io;
 pub(crate) use self::stream::{Peer, Stream};
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
+
+/// What `mood` is made of; a model of it is made of other ones.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
+}
 
 #[cfg(test)]
 pub(crate) mod tests;

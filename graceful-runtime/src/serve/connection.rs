@@ -1,7 +1,7 @@
 //! What is known of a connection: by the report, by the drain, and by the pieces that serve it.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::framing::{Awaits, Body, Framing, Told};
 use super::http::HEAD_LIMIT;
+use super::mood::{InFlightCount, Mood, Now};
 use super::requests::{InFlight, Key, Requests};
 use super::stream::{Peer, Stream};
 use crate::lifecycle::Lifecycle;
@@ -32,23 +33,9 @@ pub(crate) struct Shared {
     pub(super) header_timeout: Duration,
     /// Requests are given the address of their client.
     pub(super) connect_info: bool,
-    mood: AtomicU8,
+    mood: Now,
     /// When the drain began.
     drain: OnceLock<Instant>,
-}
-
-/// How a server feels about connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Mood {
-    /// All are welcome.
-    Open,
-    /// Responses announce the close.
-    LameDuck,
-    /// Each one ends as soon as nothing is lost by it.
-    Draining,
-    /// They are given up.
-    Cut,
 }
 
 impl Shared {
@@ -58,7 +45,7 @@ impl Shared {
             lifecycle,
             header_timeout,
             connect_info: false,
-            mood: AtomicU8::new(Mood::Open as u8),
+            mood: Now::new(),
             drain: OnceLock::new(),
         }
     }
@@ -68,8 +55,7 @@ impl Shared {
         if mood == Mood::Draining {
             self.drain.get_or_init(Instant::now);
         }
-        // Pairs with the load in `is`: who sees the mood sees when the drain began.
-        self.mood.store(mood as u8, Ordering::Release);
+        self.mood.set(mood);
         for connection in self.connections.members() {
             match mood {
                 Mood::Cut => connection.cut(),
@@ -79,20 +65,20 @@ impl Shared {
     }
 
     pub(crate) fn is(&self, mood: Mood) -> bool {
-        self.mood.load(Ordering::Acquire) >= mood as u8
+        self.mood.is(mood)
     }
 }
 
 /// One connection, from its accept to its close.
 ///
-/// The flags are written by the task of the connection alone, but for `in_flight`, which HTTP/2 also
-/// counts down from its streams' tasks. They need no ordering among each other.
+/// The flags are written by the task of the connection alone, so they need no ordering. HTTP/2's streams end
+/// in tasks of their own: see [`InFlightCount`].
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(super) shared: Arc<Shared>,
     peer: Peer,
     accepted: Instant,
-    in_flight: AtomicU32,
+    in_flight: InFlightCount,
     /// How many bytes the kernel held at the last look, while a handler took its time.
     unread: AtomicUsize,
     /// Something may have come of a request that hyper has not handed out.
@@ -139,7 +125,7 @@ impl Connection {
             shared,
             peer,
             accepted,
-            in_flight: AtomicU32::new(0),
+            in_flight: InFlightCount::new(),
             unread: AtomicUsize::new(0),
             may_have_begun: AtomicBool::new(false),
             is_waiting: AtomicBool::new(false),
@@ -242,7 +228,7 @@ impl Connection {
             true => Body::Complete,
             false => Body::new(request.body().size_hint().exact()),
         };
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.begin();
         let request = InFlight {
             started: Instant::now(),
             method: request.method().clone(),
@@ -277,13 +263,14 @@ impl Connection {
             state.unwritten = request;
         }
         drop(state);
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if self.is_http2() && self.is(Mood::Draining) {
-            // hyper has no reason to look at the connection when its last stream ends.
-            self.wake();
-        }
         if self.shared.lifecycle.phase() >= Phase::LameDuck {
             self.unsettled.fetch_add(1, Ordering::Relaxed);
+        }
+        if !self.is_http2() {
+            self.in_flight.end();
+        } else if self.in_flight.end_elsewhere(&self.shared.mood) {
+            // hyper has no reason to look at the connection when its last stream ends.
+            self.wake();
         }
     }
 
@@ -464,7 +451,7 @@ impl Connection {
     }
 
     fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed) as usize
+        self.in_flight.get() as usize
     }
 
     fn is_write_blocked(&self) -> bool {

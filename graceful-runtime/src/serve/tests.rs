@@ -23,8 +23,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use self::races::Race;
-use super::connection::{Connection, Mood, Shared};
+use super::connection::{Connection, Shared};
 use super::http::{self, Security};
+use super::mood::Mood;
 use super::stream::{Peer, Stream};
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
