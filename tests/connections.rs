@@ -496,6 +496,36 @@ fn c14_a_failing_accept_does_not_stop_the_drain() {
     listen.expect_clean_end(server);
 }
 
+#[test]
+fn c14_a_queue_waits_for_descriptors_that_another_server_holds() {
+    for flavor in ["flavor=current_thread", "workers=1"] {
+        let server = two_listeners(flavor);
+        let mut upload = begin_upload(&server);
+        let mut waiting = short_of_descriptors(&server);
+        // The server of the upload is told of the drain by the thread that the other one must not keep.
+        server.address().wait_until_refused();
+        end_upload(&mut upload);
+        waiting.response().expect_last();
+        waiting.expect_eof();
+        server.exit_within(SOON).expect(0);
+    }
+}
+
+#[test]
+fn c14_a_queue_that_nobody_could_accept_is_reported() {
+    let server = two_listeners("timeout=2s");
+    let _upload = begin_upload(&server);
+    let _waiting = short_of_descriptors(&server);
+    let queue = server.addresses()[1].to_string();
+    let log = server.exit_within(SOON).expect(124);
+    let queue = format!("1 connection in the queue of http://{queue}");
+    assert!(log.has(&queue), "{log}");
+    assert!(
+        log.has("2 cut"),
+        "one in flight and one in the queue:\n{log}"
+    );
+}
+
 fn c15_a_connection_limit_holds_and_the_waiting_are_served(listen: &Listen) {
     let server = start!(listen, "limit=2");
     let connections: Vec<_> = (0..6)
@@ -532,6 +562,25 @@ fn c12_the_path_is_removed_at_the_end() {
     assert!(path.exists());
     server.drain();
     listen.expect_clean_end(server);
+}
+
+/// A server with two listeners that would need a minute if anything had to wait for the deadline.
+fn two_listeners(setting: &str) -> Server {
+    const FREE: &str = "listen=127.0.0.1:0";
+    Server::start(command!("echo", setting, "timeout=60s", FREE, FREE))
+}
+
+/// Has the second listener drain while it can accept nothing of its queue, where a request waits.
+fn short_of_descriptors(server: &Server) -> Connection {
+    server.exhaust_descriptors();
+    let waiting = server.freeze(|| {
+        let mut waiting = Connection::open(&server.addresses()[1]);
+        waiting.send(get("/"));
+        server.signal(Signal::TERM);
+        waiting
+    });
+    server.wait_for("draining");
+    waiting
 }
 
 /// Opens a connection and sends `request` on it.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -284,6 +285,17 @@ impl Listener {
                 let stream = tokio::net::UnixStream::from_std(socket.into())?;
                 Ok(Some((Stream::Unix(stream), Peer::Unix)))
             }
+        }
+    }
+
+    /// Returns how many connections the kernel holds at this moment; of a UNIX listener at most 1 is known.
+    pub(crate) fn queue_length(&self) -> usize {
+        let mut listener = [PollFd::new(self, PollFlags::IN)];
+        let is_empty = poll(&mut listener, Some(&Timespec::default())) == Ok(0);
+        match &self.socket {
+            _ if is_empty => 0,
+            Bound::Tcp(listener) => sys::queue_length(listener.as_fd()).unwrap_or(1),
+            Bound::Unix(..) => 1,
         }
     }
 

@@ -265,6 +265,9 @@ pub(crate) struct Census {
     upgraded: Vec<String>,
     tasks: Vec<String>,
     hooks: Vec<String>,
+    /// What listeners hold and cannot accept, with how many connections that is.
+    backlogs: Vec<String>,
+    queued: usize,
     /// Servers of others that have not ended.
     servers: usize,
     is_lame_duck: bool,
@@ -281,6 +284,8 @@ impl Census {
             upgraded: Vec::new(),
             tasks: Vec::new(),
             hooks: Vec::new(),
+            backlogs: Vec::new(),
+            queued: 0,
             servers: lifecycle
                 .running_servers()
                 .saturating_sub(lifecycle.serving.len()),
@@ -293,6 +298,19 @@ impl Census {
         connections.sort_by_key(|connection| connection.accepted());
         for connection in connections {
             census.add_connection(&connection);
+        }
+        for backlog in lifecycle
+            .serving
+            .members()
+            .iter()
+            .filter_map(|s| s.backlog())
+        {
+            census.queued += backlog.length;
+            let connections = count(backlog.length, "connection");
+            census.backlogs.push(format!(
+                "{connections} in the queue of {}: {}",
+                backlog.listener, backlog.error
+            ));
         }
         for task in lifecycle.tasks.members() {
             let age = Span(task.started.elapsed());
@@ -331,7 +349,8 @@ impl Census {
 
     /// Returns how much there is that somebody waits for.
     pub(crate) fn work(&self) -> usize {
-        self.kinds().iter().map(|(names, _)| names.len()).sum()
+        let named: usize = self.kinds().iter().map(|(names, _)| names.len()).sum();
+        named + self.queued
     }
 
     /// Says what there is to wait for where nothing can be named.
@@ -376,6 +395,7 @@ impl Census {
             }
             parts.push(part);
         }
+        parts.extend(self.backlogs.iter().take(NAMED_MAX).cloned());
         if self.idle > 0 {
             parts.push(count(self.idle, "idle connection"));
         }
@@ -402,6 +422,7 @@ impl Display for Census {
             upgraded,
             tasks,
             hooks,
+            (self.queued, "queued connection"),
         ] {
             if number > 0 {
                 write!(f, "{separator}{}", count(number, kind))?;

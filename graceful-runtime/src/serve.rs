@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use futures_lite::future::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::lifecycle::Lifecycle;
@@ -34,7 +35,7 @@ use crate::timer::wait_until;
 pub(crate) use self::close::{close, may_close_at_once};
 #[cfg(feature = "adapt")]
 pub(crate) use self::connection::InFlightGuard;
-pub(crate) use self::connection::{Connection, Shared};
+pub(crate) use self::connection::{Backlog, Connection, Shared};
 use self::http::Security;
 #[cfg(feature = "adapt")]
 pub(crate) use self::http::{HEAD_LIMIT, HTTP2_PREFACE, has_unread};
@@ -366,7 +367,7 @@ impl<S: HttpService> Running<S> {
                     wait_until(handshakes).await;
                 };
                 self.accept_until(settled).await;
-                if !self.accept_queued() {
+                if !self.accept_queued().await {
                     return;
                 }
             }
@@ -375,7 +376,12 @@ impl<S: HttpService> Running<S> {
         let connections = Arc::clone(&self.shared.connections);
         self.accept_until(connections.empty().or(sleep(UNSEALED_LIMIT)))
             .await;
-        while begin.elapsed() < UNSEALED_LIMIT * 2 && self.accept_queued() {}
+        let rest = async {
+            while self.accept_queued().await {
+                yield_now().await;
+            }
+        };
+        rest.or(sleep(UNSEALED_LIMIT)).await;
     }
 
     /// Waits for room and a connection, and spawns the task that serves it.
@@ -384,16 +390,24 @@ impl<S: HttpService> Running<S> {
         let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else {
             return;
         };
-        match poll_fn(|cx| self.listener.poll_accept(cx)).await {
+        let accepted = poll_fn(|cx| {
+            let accepted = self.listener.poll_accept(cx);
+            if accepted.is_pending() {
+                self.shared.set_backlog(None);
+            }
+            accepted
+        });
+        match accepted.await {
             Ok((stream, peer)) => self.spawn(stream, peer, permit),
             Err(error) => self.accept_failed(&error).await,
         }
     }
 
-    /// Accepts what the kernel holds at this moment; tells whether there may be more.
-    fn accept_queued(&mut self) -> bool {
-        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
-            return true;
+    /// Accepts one of the connections that the kernel holds at this moment, or pauses where it cannot; tells
+    /// whether there may be more.
+    async fn accept_queued(&mut self) -> bool {
+        let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else {
+            return false;
         };
         match self.listener.accept_now() {
             Ok(Some((stream, peer))) => {
@@ -401,12 +415,18 @@ impl<S: HttpService> Running<S> {
                 true
             }
             Ok(None) => false,
-            Err(error) => is_of_one_connection(&error) || is_shortage(&error),
+            // The kernel looks for a free descriptor before it looks at the queue.
+            Err(error) if is_shortage(&error) && self.listener.queue_length() == 0 => false,
+            Err(error) => {
+                self.accept_failed(&error).await;
+                is_of_one_connection(&error) || is_shortage(&error)
+            }
         }
     }
 
     fn spawn(&mut self, stream: Stream, peer: Peer, permit: OwnedSemaphorePermit) {
         self.accepted = Some(Instant::now());
+        self.shared.set_backlog(None);
         let connection = Connection::new(Arc::clone(&self.shared), peer);
         let connection = self.shared.connections.enter(connection);
         let service = self.service.clone();
@@ -422,6 +442,12 @@ impl<S: HttpService> Running<S> {
         complaint
             .into_iter()
             .for_each(|line| self.lifecycle.say(line));
+        let length = self.listener.queue_length();
+        self.shared.set_backlog((length > 0).then(|| Backlog {
+            listener: self.listener.to_string(),
+            length,
+            error: error.to_string(),
+        }));
         sleep(ACCEPT_PAUSE).await;
     }
 }

@@ -117,6 +117,32 @@ pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
     ask(socket, libc::TIOCOUTQ)
 }
 
+/// Returns how many connections the accept queue of a TCP listener holds.
+///
+/// # References
+///
+/// `tcp_get_info` in Linux' net/ipv4/tcp.c: for a listener, `tcpi_unacked` is the length of its queue
+pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> io::Result<usize> {
+    // SAFETY: an all-zero `tcp_info` is a valid value of this plain C struct.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of_val(&info)).expect("a small struct");
+    // SAFETY: `info` is valid for writes of `length` bytes during the call, and any bytes are a valid value.
+    let result = unsafe {
+        libc::getsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(usize::try_from(info.tcpi_unacked).unwrap_or(usize::MAX))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 fn ask(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<usize> {
     let mut answer: libc::c_int = 0;
     // SAFETY: both requests write one `int`, for which `answer` is valid during the call.

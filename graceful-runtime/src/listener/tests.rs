@@ -108,12 +108,30 @@ fn the_seal_of_a_unix_listener_is_the_end_of_its_path() {
         let name = format!("graceful-seal-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let listener = Listener::from(bind_unix(&path).await.unwrap());
+        assert_eq!(listener.queue_length(), 0);
         let _queued = UnixStream::connect(&path).unwrap();
+        assert_eq!(listener.queue_length(), 1);
         assert!(listener.seal());
         let error = UnixStream::connect(&path).expect_err("the path is gone");
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(accept(&listener).is_some());
         assert!(accept(&listener).is_none());
+    });
+}
+
+#[test]
+fn what_waits_is_known_without_a_descriptor_for_it() {
+    runtime().block_on(async {
+        let (listener, addresses) = listen("127.0.0.1:0");
+        assert_eq!(listener.queue_length(), 0);
+        let _clients: Vec<_> = (0..QUEUED)
+            .map(|_| TcpStream::connect(addresses[0]).unwrap())
+            .collect();
+        assert_eq!(listener.queue_length(), QUEUED);
+        listener.seal();
+        assert_eq!(listener.queue_length(), QUEUED);
+        while accept(&listener).is_some() {}
+        assert_eq!(listener.queue_length(), 0);
     });
 }
 

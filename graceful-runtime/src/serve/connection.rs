@@ -34,8 +34,18 @@ pub(crate) struct Shared {
     /// Requests are given the address of their client.
     pub(super) connect_info: bool,
     mood: Now,
+    /// What its listener holds and cannot accept.
+    backlog: Mutex<Option<Backlog>>,
     /// When the drain began.
     drain: OnceLock<Instant>,
+}
+
+/// Connections that the kernel has accepted and the process cannot, as the last attempt found them.
+#[derive(Clone, Debug)]
+pub(crate) struct Backlog {
+    pub(crate) listener: String,
+    pub(crate) length: usize,
+    pub(crate) error: String,
 }
 
 impl Shared {
@@ -46,6 +56,7 @@ impl Shared {
             header_timeout,
             connect_info: false,
             mood: Now::new(),
+            backlog: Mutex::default(),
             drain: OnceLock::new(),
         }
     }
@@ -62,6 +73,15 @@ impl Shared {
                 _ => connection.wake(),
             }
         }
+    }
+
+    pub(crate) fn set_backlog(&self, backlog: Option<Backlog>) {
+        *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = backlog;
+    }
+
+    pub(crate) fn backlog(&self) -> Option<Backlog> {
+        let backlog = self.backlog.lock();
+        backlog.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn is(&self, mood: Mood) -> bool {
