@@ -144,10 +144,11 @@ impl Config {
         self
     }
 
-    /// Sets how long after its last activity a connection may still bring a request once the drain
-    /// has begun (200 ms).
+    /// Sets how long an idle connection may still bring a request once the drain has begun (200 ms).
     ///
-    /// It is the only wait that an idle connection may cost, and only where it was just used.
+    /// It is the only wait that an idle connection may cost: from the begin of the drain where the server was
+    /// in use within that time before, from the accept for one that is new. Else idle connections are closed
+    /// at once.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -49,7 +49,6 @@ impl<T> Registry<T> {
     }
 
     /// Returns a member that is so; `is_so` is called under the lock.
-    #[cfg(feature = "adapt")]
     pub(crate) fn find(&self, is_so: impl Fn(&T) -> bool) -> Option<Arc<T>> {
         let members = self.lock();
         let mut members = members.iter().map(|(_, member)| member);

@@ -36,8 +36,15 @@ pub(crate) struct Shared {
     mood: Now,
     /// What its listener holds and cannot accept.
     backlog: Mutex<Option<Backlog>>,
-    /// When the drain began.
-    drain: OnceLock<Instant>,
+    drain: OnceLock<Drain>,
+}
+
+/// What is known of a drain from its begin on.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    begin: Instant,
+    /// Requests were answered just before it, or are in flight.
+    was_busy: bool,
 }
 
 /// Connections that the kernel has accepted and the process cannot, as the last attempt found them.
@@ -64,7 +71,7 @@ impl Shared {
     /// Changes the mood and lets every connection know.
     pub(crate) fn set_mood(&self, mood: Mood) {
         if mood == Mood::Draining {
-            self.drain.get_or_init(Instant::now);
+            self.drain.get_or_init(|| self.begin_drain());
         }
         self.mood.set(mood);
         for connection in self.connections.members() {
@@ -73,6 +80,18 @@ impl Shared {
                 _ => connection.wake(),
             }
         }
+    }
+
+    fn begin_drain(&self) -> Drain {
+        let begin = Instant::now();
+        let grace = self.lifecycle.keep_alive_grace;
+        let was_used = |connection: &Connection| {
+            let last_active = connection.last_active();
+            let was_asked = last_active > connection.accepted && last_active + grace > begin;
+            connection.in_flight() > 0 || was_asked
+        };
+        let was_busy = self.connections.find(was_used).is_some();
+        Drain { begin, was_busy }
     }
 
     pub(crate) fn set_backlog(&self, backlog: Option<Backlog>) {
@@ -494,7 +513,7 @@ impl Connection {
     /// Returns when the drain began.
     pub(crate) fn drain(&self) -> Option<Instant> {
         self.is(Mood::Draining)
-            .then(|| self.shared.drain.get().copied())
+            .then(|| self.shared.drain.get().map(|drain| drain.begin))
             .flatten()
     }
 
@@ -510,8 +529,16 @@ impl Connection {
     }
 
     /// Returns until when the connection, idle or new, may still bring a request while draining.
+    ///
+    /// Where requests came just before the drain, they go on coming, and a proxy takes any of the connections
+    /// that it keeps for them, however long it has not used that one; so each is given the time to be told.
     pub(crate) fn grace_end(&self) -> Instant {
-        self.last_active() + self.shared.lifecycle.keep_alive_grace
+        let last_active = self.last_active();
+        let begin = match self.shared.drain.get() {
+            Some(drain) if drain.was_busy => drain.begin.max(last_active),
+            _ => last_active,
+        };
+        begin + self.shared.lifecycle.keep_alive_grace
     }
 
     /// Waits until the socket has come back, for an upgraded connection as long as that takes.

@@ -55,7 +55,15 @@ impl Pair {
     fn with_room_for(bytes: usize) -> Self {
         let (lifecycle, _) =
             Lifecycle::new(&Config::new().keep_alive_grace(GRACE), Heritage::default());
-        let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
+        Self::of(Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT)), bytes)
+    }
+
+    /// A pair whose connection is one more of the same server.
+    fn beside(other: &Self) -> Self {
+        Self::of(Arc::clone(&other.shared), 256 << 10)
+    }
+
+    fn of(shared: Arc<Shared>, bytes: usize) -> Self {
         let (client, server) = duplex(bytes);
         let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
         let connection = shared.connections.enter(connection);
@@ -77,6 +85,8 @@ impl Pair {
     /// A pair whose connection has served one request and was idle for `idle` since.
     async fn idle_for(idle: Duration) -> Self {
         let mut pair = Self::new();
+        // Or else the response would be as old as the connection.
+        sleep(Duration::from_millis(1)).await;
         pair.send(GET).await;
         assert!(!pair.response().await.contains("close"));
         sleep(idle).await;
@@ -162,10 +172,37 @@ async fn idle_beyond_the_grace_closes_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_within_the_grace_waits_for_the_rest_of_it() {
+async fn idle_within_the_grace_waits_for_all_of_it() {
     let mut pair = Pair::idle_for(GRACE / 4).await;
     pair.drain();
-    assert_eq!(pair.rest().await, (String::new(), GRACE * 3 / 4));
+    assert_eq!(pair.rest().await, (String::new(), GRACE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_requests_came_just_now_whoever_is_idle_has_the_grace() {
+    for request in [GET, "GET /slow HTTP/1.1\r\nhost: test\r\n\r\n"] {
+        let mut idle = Pair::idle_for(GRACE * 100).await;
+        let mut unused = Pair::beside(&idle);
+        let mut busy = Pair::beside(&idle);
+        sleep(GRACE / 4).await;
+        busy.send(request).await;
+        sleep(GRACE / 4).await;
+        idle.drain();
+        sleep(GRACE / 2).await;
+        idle.send(GET).await;
+        let (rest, took) = idle.rest().await;
+        assert!(rest.contains("connection: close"), "{rest}");
+        assert_eq!(took, Duration::ZERO);
+        assert_eq!(unused.rest().await, (String::new(), GRACE / 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_connection_beside_it_does_not_make_an_idle_one_wait() {
+    let mut idle = Pair::idle_for(GRACE).await;
+    let _new = Pair::beside(&idle);
+    idle.drain();
+    assert_eq!(idle.rest().await, (String::new(), Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,8 +305,8 @@ async fn empty_lines_are_not_the_begin_of_a_head() {
                     let (rest, _) = pair.rest().await;
                     assert_eq!(count(&rest, "200 OK"), 1, "{lines:?} {is_used}: {rest}");
                 } else {
-                    let expected = (String::new(), GRACE * 3 / 4);
-                    assert_eq!(pair.rest().await, expected, "{lines:?} {is_used}");
+                    let grace = if is_used { GRACE } else { GRACE * 3 / 4 };
+                    assert_eq!(pair.rest().await, (String::new(), grace), "{lines:?}");
                 }
             }
         }
