@@ -29,6 +29,9 @@ over_every_transport! {
     k3_the_last_response_says_close_whatever_came_before_it
     k4_a_post_as_the_last_request_costs_nothing
     k5_an_early_answer_can_be_read
+    k7_a_half_closed_client_is_answered
+    k7_a_half_closed_client_that_goes_frees_its_handler
+    k7_a_half_closed_client_has_gone_unless_it_is_to_be_answered
 }
 
 /// How often a server is stopped behind a proxy.
@@ -352,4 +355,70 @@ fn k6_half_a_record_that_is_never_completed_is_bounded() {
             Listen::tcp().expect_clean_end(server);
         },
     );
+}
+
+/// A server that answers half-closed clients.
+fn answering_half_closed(listen: &Listen) -> Server {
+    listen.start(command!("echo"), &["half_close=yes"])
+}
+
+fn k7_a_half_closed_client_is_answered(listen: &Listen) {
+    let slow = get("/sleep?ms=100&from=drain");
+    let upload = "POST /upload?wait=drain HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\nhello";
+    let cases = [
+        vec![slow.as_str()],
+        vec![upload],
+        vec![&slow, upload],
+        vec![&slow, &slow],
+    ];
+    for requests in cases {
+        let server = answering_half_closed(listen);
+        let mut connection = listen.connect(&server);
+        connection.send(requests.concat());
+        connection.finish_sending();
+        server.wait_for("handling /");
+        server.drain();
+        for request in &requests {
+            assert_eq!(connection.response().status, 200, "{request}");
+        }
+        connection.expect_eof();
+        listen.expect_clean_end(server);
+    }
+}
+
+fn k7_a_half_closed_client_that_goes_frees_its_handler(listen: &Listen) {
+    let server = answering_half_closed(listen);
+    let wait = get("/wait");
+    for (number, pipelined) in ["", &wait].into_iter().enumerate() {
+        for is_half_closed in [false, true] {
+            let mut connection = listen.connect(&server);
+            connection.send(&wait);
+            server.wait_for_times(
+                "handling /wait",
+                number * 2 + 1 + usize::from(is_half_closed),
+            );
+            connection.send(pipelined);
+            if is_half_closed {
+                connection.finish_sending();
+            }
+            connection.reset();
+            server.wait_for_times(
+                "dropped /wait",
+                number * 2 + 1 + usize::from(is_half_closed),
+            );
+        }
+    }
+    server.drain();
+    listen.expect_clean_end(server);
+}
+
+fn k7_a_half_closed_client_has_gone_unless_it_is_to_be_answered(listen: &Listen) {
+    let server = listen.start(command!("echo"), &[]);
+    let mut connection = listen.connect(&server);
+    connection.send(get("/wait"));
+    server.wait_for("handling /wait");
+    connection.finish_sending();
+    server.wait_for("dropped /wait");
+    server.drain();
+    listen.expect_clean_end(server);
 }

@@ -85,6 +85,7 @@ pub struct Serve<S> {
     max_connections: usize,
     header_timeout: Duration,
     connect_info: bool,
+    half_close: bool,
     drains_last: bool,
 }
 
@@ -133,6 +134,7 @@ where
         max_connections: Semaphore::MAX_PERMITS,
         header_timeout: Duration::from_secs(30),
         connect_info: false,
+        half_close: false,
         drains_last: false,
     }
 }
@@ -222,6 +224,27 @@ impl<S> Serve<S> {
         self
     }
 
+    /// Answers HTTP/1 clients that close their side of the connection behind a request (off).
+    ///
+    /// `nc -N`, `socat` and some proxies send a request, then the end of the stream, and wait for the answer,
+    /// as TCP allows (RFC 9293, section 3.6). But the same end of the stream is all that is seen of a client that
+    /// goes away, such as a browser whose user does not wait. So by default it drops the handler, which frees what
+    /// that holds; with `true` the handler goes on, and only a reset drops it, or a UNIX socket that is closed.
+    ///
+    /// TLS clients close their side by `close_notify`, the end of the stream, or both. HTTP/2 has streams for it.
+    ///
+    /// ```no_run
+    /// # use graceful::doc::app;
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = graceful::bind("127.0.0.1:3000").await?;
+    /// graceful::serve(listener, app()).half_close(true).await
+    /// # }
+    /// ```
+    pub fn half_close(mut self, is_answered: bool) -> Self {
+        self.half_close = is_answered;
+        self
+    }
+
     /// Speaks TLS with this certificate, HTTP/2 and HTTP/1.1 by ALPN.
     ///
     /// A handshake may take as long as a request head, and in a drain it may finish.
@@ -298,6 +321,7 @@ impl<S: HttpService> Running<S> {
         }
         let mut shared = Shared::new(Arc::clone(&lifecycle), serve.header_timeout);
         shared.connect_info = serve.connect_info;
+        shared.half_close = serve.half_close;
         lifecycle.say(report::listening(&serve.security.url(&serve.listener)));
         Self {
             listener: serve.listener,

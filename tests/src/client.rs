@@ -18,7 +18,7 @@ pub trait Transport: Read + Write + Send {
     /// Makes reads and writes that take longer than `limit` fail.
     fn set_limit(&self, limit: Duration) -> io::Result<()>;
     /// Says that nothing more will be sent.
-    fn finish_sending(&self) -> io::Result<()>;
+    fn finish_sending(&mut self) -> io::Result<()>;
     /// Makes the close to come a reset, where there is such a thing.
     fn reset_at_close(&self) -> io::Result<()>;
 }
@@ -33,7 +33,7 @@ impl Transport for TcpStream {
         self.set_write_timeout(Some(limit))
     }
 
-    fn finish_sending(&self) -> io::Result<()> {
+    fn finish_sending(&mut self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
 
@@ -52,7 +52,7 @@ impl Transport for UnixStream {
         self.set_write_timeout(Some(limit))
     }
 
-    fn finish_sending(&self) -> io::Result<()> {
+    fn finish_sending(&mut self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
 
@@ -131,7 +131,7 @@ impl Connection {
     }
 
     /// Says that nothing more will be sent.
-    pub fn finish_sending(&self) {
+    pub fn finish_sending(&mut self) {
         self.transport
             .finish_sending()
             .expect("an open connection can be half closed");

@@ -26,7 +26,7 @@ use tower_service::Service;
 /// The body of a response.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// The service. It says `handling PATH` when a handler begins and `finished PATH` when it ends,
+/// The service. It says `handling PATH` when a handler begins, `finished PATH` or `dropped PATH` when it ends,
 /// except for `/` and `/echo`, which are what loads use.
 #[derive(Clone, Copy, Debug)]
 pub struct Echo;
@@ -53,9 +53,20 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
         _ => {}
     }
     println!("handling {path}");
+    let dropped = Dropped(&path);
     let response = route(&path, request).await;
+    std::mem::forget(dropped);
     println!("finished {path}");
     response
+}
+
+/// Says of a handler that it has not come to its end.
+struct Dropped<'a>(&'a str);
+
+impl Drop for Dropped<'_> {
+    fn drop(&mut self) {
+        println!("dropped {}", self.0);
+    }
 }
 
 async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {

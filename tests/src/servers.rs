@@ -15,7 +15,7 @@ pub type Running = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// Serves on every `listen=` address, by default on one free port.
 ///
-/// `connect_info=yes` tells handlers who asks. `limit=` is the most connections at a time, `tls=` the directory of a certificate, and
+/// `connect_info=yes` tells handlers who asks, and `half_close=yes` answers clients that send no more. `limit=` is the most connections at a time, `tls=` the directory of a certificate, and
 /// `admin=` the address of one more server that stays up to the end.
 ///
 /// # Errors
@@ -56,6 +56,9 @@ fn server(listener: Listener, settings: &Settings) -> io::Result<Running> {
     let mut server = graceful::serve(listener, Echo);
     if let Some(limit) = settings.number("limit") {
         server = server.max_connections(limit);
+    }
+    if settings.text("half_close") == Some("yes") {
+        server = server.half_close(true);
     }
     if settings.text("connect_info") == Some("yes") {
         server = server.connect_info();

@@ -160,7 +160,9 @@ impl Transport for StreamOwned<ClientConnection, TcpStream> {
         self.sock.set_limit(limit)
     }
 
-    fn finish_sending(&self) -> io::Result<()> {
+    fn finish_sending(&mut self) -> io::Result<()> {
+        self.conn.send_close_notify();
+        self.flush()?;
         self.sock.finish_sending()
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(super) header_timeout: Duration,
     /// Requests are given the address of their client.
     pub(super) connect_info: bool,
+    /// The end of what a client sends does not mean that it has gone.
+    pub(super) half_close: bool,
     mood: Now,
     /// What its listener holds and cannot accept.
     backlog: Mutex<Option<Backlog>>,
@@ -62,6 +64,7 @@ impl Shared {
             lifecycle,
             header_timeout,
             connect_info: false,
+            half_close: false,
             mood: Now::new(),
             backlog: Mutex::default(),
             drain: OnceLock::new(),

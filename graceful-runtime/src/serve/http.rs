@@ -345,7 +345,7 @@ async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
     // Or else hyper tries to read in the middle of every request, to notice that the client has gone,
     // and allocates a buffer for it. `Io` notices that as well, and only where a handler takes its time.
     let mut hyper = http1::Builder::new()
-        .half_close(io.notices_the_end())
+        .half_close(io.notices_the_end() || connection.shared.half_close)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let mut patience = None;

@@ -77,6 +77,15 @@ impl Stream {
         }
     }
 
+    /// Returns the socket as it was accepted.
+    fn below_tls(&mut self) -> &mut Self {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => &mut stream.get_mut().0.stream,
+            other => other,
+        }
+    }
+
     /// Looks for what the peer has sent, without reading it: 0 bytes where it has closed its side. The
     /// task is woken when there is something.
     pub(super) fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -231,6 +240,8 @@ pub(crate) struct Io {
     /// What was read before hyper came.
     prefix: Bytes,
     connection: Arc<Connection>,
+    /// Where the client sends no more: notices that it has gone.
+    loss: Option<Loss>,
 }
 
 impl Io {
@@ -239,6 +250,7 @@ impl Io {
             stream: Some(stream),
             prefix,
             connection,
+            loss: None,
         }
     }
 
@@ -266,12 +278,77 @@ impl Io {
         }
     }
 
+    /// Tells whether the client of the request in flight has gone; if not, the task is woken when it has.
+    fn has_lost_client(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(loss) = &mut self.loss {
+            let is_lost = loss.poll(cx).is_ready();
+            self.note_unread();
+            return is_lost;
+        }
+        if !self.connection.shared.half_close {
+            return match self.stream().poll_unread(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => true,
+                Poll::Ready(Ok(count)) => {
+                    self.connection.note_unread(count);
+                    false
+                }
+                Poll::Pending => false,
+            };
+        }
+        match self.stream().below_tls().poll_unread(cx) {
+            Poll::Pending => false,
+            Poll::Ready(Err(_)) => true,
+            // It would hide whatever comes after it.
+            Poll::Ready(Ok(_)) => {
+                let socket = self.stream.as_ref().and_then(Stream::socket);
+                self.loss = socket.and_then(|socket| Loss::of(socket).ok());
+                // Without descriptors for it, the handler is not dropped, which loses nothing.
+                self.loss.is_some() && self.has_lost_client(cx)
+            }
+        }
+    }
+
     fn stream(&mut self) -> Pin<&mut Stream> {
         Pin::new(
             self.stream
                 .as_mut()
                 .expect("the socket is there until the drop"),
         )
+    }
+}
+
+/// Waits for a connection to break, whatever has come on it: a TCP socket that was reset, a UNIX socket that the
+/// peer has closed.
+///
+/// tokio's readiness of the socket itself does not show it, because the end of what the peer sends stays set.
+struct Loss(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Loss {
+    fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        // A registration of its own needs a descriptor of its own. Whatever kind of socket it is, nothing is
+        // asked for but its readiness.
+        let socket = std::net::TcpStream::from(socket.try_clone_to_owned()?);
+        let socket = TcpStream::from_std(socket)?;
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        Ok(Self(Box::pin(async move {
+            // An error: the runtime ends.
+            while let Ok(ready) = socket.ready(Interest::WRITABLE).await
+                && !ready.is_write_closed()
+            {
+                // Or else it would be ready again at once.
+                let _ = socket.try_io(Interest::WRITABLE, nothing);
+            }
+        })))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Loss")
     }
 }
 
@@ -332,14 +409,8 @@ impl AsyncWrite for Io {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes at the end of each of its polls: a request that is still in flight is being slow.
-        if self.connection.awaits_response() {
-            match self.stream().poll_unread(cx) {
-                Poll::Ready(Ok(0) | Err(_)) => {
-                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-                }
-                Poll::Ready(Ok(count)) => self.connection.note_unread(count),
-                Poll::Pending => {}
-            }
+        if self.connection.awaits_response() && self.has_lost_client(cx) {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
         let flushed = self.stream().poll_flush(cx);
         // hyper flushes when it has written everything; TLS may still hold some of it.
