@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use graceful_tests::settings::SIGNALS;
-use graceful_tests::{SOON, Server, Signal, command, process, server};
+use graceful_tests::{Connection, SOON, Server, Signal, command, get, process, server};
 
 #[test]
 fn a1_a_listed_signal_with_nothing_connected_ends_the_process_at_once() {
@@ -194,6 +194,45 @@ fn a9_a_signal_during_an_asynchronous_start_up_drops_it() {
     server.signal(Signal::TERM);
     let log = server.exit_within(SOON).expect(0);
     assert!(log.has("start-up dropped"), "its destructors run:\n{log}");
+}
+
+#[test]
+fn n1_whoever_else_waits_for_the_shutdown_keeps_no_start_up() {
+    for other in ["cron=yes", "adapted=127.0.0.1:0", "early=127.0.0.1:0"] {
+        let server = Server::spawn(command!("startup", "start=USR1", other, "timeout=60s"));
+        server.wait_for("warming up");
+        server.signal(Signal::TERM);
+        let log = server.exit_within(SOON).expect(0);
+        assert!(log.has("start-up dropped"), "{other}:\n{log}");
+    }
+}
+
+#[test]
+fn n1_a_server_in_a_task_drains_when_the_start_up_is_dropped() {
+    let early = "early=127.0.0.1:0";
+    let server = Server::spawn(command!("startup", "start=USR1", early, "timeout=60s"));
+    server.wait_for("warming up");
+    let mut sleeping = Connection::open(&server.wait_until_bound());
+    sleeping.send(get("/sleep?ms=100&from=drain"));
+    server.wait_for("handling /sleep");
+    server.signal(Signal::TERM);
+    sleeping.response().expect_last();
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has("start-up dropped"), "{log}");
+}
+
+#[test]
+fn n1_a_main_that_waits_for_the_shutdown_is_not_dropped() {
+    for (start, end) in [
+        ("start=asking", "worked to the end"),
+        ("start=shutdown", "bound"),
+    ] {
+        let server = Server::spawn(command!("startup", start, "timeout=60s"));
+        server.wait_for("waits");
+        server.signal(Signal::TERM);
+        let log = server.exit_within(SOON).expect(0);
+        assert!(log.has(end), "{start}:\n{log}");
+    }
 }
 
 #[test]

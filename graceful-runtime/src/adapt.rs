@@ -233,7 +233,7 @@ impl Drain {
     async fn run(mut self) {
         let shared = Arc::clone(&self.adapter.shared);
         let lifecycle = &shared.lifecycle;
-        lifecycle.set_awaited();
+        let _attendance = lifecycle.attend();
         self.with_acceptor(Acceptor::report);
         lifecycle.serves_in_main();
         if lifecycle.has_predecessor {

@@ -4,7 +4,9 @@
 //! Threads that nobody has given one, such as those of another runtime, belong to that of `main` with the
 //! attribute, if there is one: such a process has no other purpose.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -52,6 +54,8 @@ pub(crate) enum Message {
 pub(crate) struct Trigger {
     pub(crate) reason: Reason,
     pub(crate) budget: Budget,
+    /// `main` is dropped: it has not returned, and nothing of it waits for the shutdown.
+    pub(crate) cancels_start_up: bool,
 }
 
 #[derive(Debug)]
@@ -75,7 +79,8 @@ pub(crate) struct Lifecycle {
     /// The phase once more, for readers that must not take a lock.
     phase_now: AtomicU8,
     trigger: OnceLock<Trigger>,
-    is_awaited: AtomicBool,
+    /// How much of `main` serves or waits for the shutdown.
+    attendances: AtomicUsize,
     /// `main` has returned, or was dropped.
     is_started: AtomicBool,
     /// What `main` or a server failed with, in words.
@@ -102,6 +107,38 @@ pub(crate) struct Servers {
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Lifecycle>>> = const { RefCell::new(None) };
+    /// This thread polls `main`, not one of its tasks.
+    static IS_MAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Something in `main` that ends by the shutdown, so that `main` is not dropped at a signal; for as long as this
+/// lives.
+#[derive(Debug)]
+pub(crate) struct Attendance(Arc<Lifecycle>);
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.0.attendances.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs `main`, so that what it does is told from what tasks do.
+pub(crate) async fn as_main<F: Future>(main: F) -> F::Output {
+    struct Poll;
+
+    impl Drop for Poll {
+        fn drop(&mut self) {
+            IS_MAIN.set(false);
+        }
+    }
+
+    let mut main = pin!(main);
+    poll_fn(|cx| {
+        IS_MAIN.set(true);
+        let _poll = Poll;
+        main.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// The lifecycle of a `main` with the attribute, which the process is there for.
@@ -127,7 +164,7 @@ impl Lifecycle {
             phase: watch::Sender::new(Phase::Starting),
             phase_now: AtomicU8::new(Phase::Starting as u8),
             trigger: OnceLock::new(),
-            is_awaited: AtomicBool::new(false),
+            attendances: AtomicUsize::new(0),
             is_started: AtomicBool::new(false),
             error: OnceLock::new(),
             is_end_claimed: AtomicBool::new(false),
@@ -203,8 +240,16 @@ impl Lifecycle {
 
     /// Writes down why and until when; the loop's own. Only the first one counts.
     pub(crate) fn set_trigger(&self, reason: Reason, timeout: Duration) -> bool {
-        let budget = Budget::new(Instant::now(), timeout);
-        self.trigger.set(Trigger { reason, budget }).is_ok()
+        let is_request = matches!(reason, Reason::Signal(_) | Reason::Call);
+        let trigger = Trigger {
+            reason,
+            budget: Budget::new(Instant::now(), timeout),
+            cancels_start_up: is_request
+                && self.phase() == Phase::Starting
+                && !self.is_started()
+                && !self.is_awaited(),
+        };
+        self.trigger.set(trigger).is_ok()
     }
 
     pub(crate) fn trigger(&self) -> Option<Trigger> {
@@ -229,13 +274,35 @@ impl Lifecycle {
         let _ = self.watch_phase().wait_for(|now| *now >= phase).await;
     }
 
-    /// Notes that somebody waits for the shutdown, so that a start-up under way is not dropped.
-    pub(crate) fn set_awaited(&self) {
-        self.is_awaited.store(true, Ordering::Relaxed);
+    /// Waits until `main` is to be dropped before it has returned; for ever where it is not.
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop loses nothing.
+    pub(crate) async fn start_up_cancelled(&self) {
+        self.reached(Phase::LameDuck).await;
+        if !self
+            .trigger()
+            .is_some_and(|trigger| trigger.cancels_start_up)
+        {
+            self.reached(Phase::Stopping).await;
+        }
     }
 
+    /// Notes that the caller ends by the shutdown; `None` where it is not `main` that calls. Tasks and servers
+    /// are waited for without a note.
+    pub(crate) fn attend(self: &Arc<Self>) -> Option<Attendance> {
+        // A thread that is being torn down polls nothing.
+        let is_main = IS_MAIN.try_with(Cell::get).unwrap_or(false);
+        is_main.then(|| {
+            self.attendances.fetch_add(1, Ordering::Relaxed);
+            Attendance(Arc::clone(self))
+        })
+    }
+
+    /// Tells whether something in `main` ends by the shutdown.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.is_awaited.load(Ordering::Relaxed)
+        self.attendances.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn set_started(&self) {

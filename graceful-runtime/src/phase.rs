@@ -42,8 +42,6 @@ pub(crate) enum Event {
     Ready,
     /// A shutdown was asked for, by whatever means.
     Trigger,
-    /// A shutdown was asked for and nothing has been served yet: the start-up is dropped.
-    Cancel,
     /// A hand-over to a new process was asked for.
     Restart,
     /// The successor did not become ready.
@@ -63,7 +61,6 @@ impl Phase {
     pub(crate) fn after(self, event: Event) -> Option<Self> {
         Some(match (self, event) {
             (Self::Starting, Event::Ready) => Self::Ready,
-            (Self::Starting, Event::Cancel) => Self::Stopping,
             (Self::Starting | Self::Ready | Self::HandingOver, Event::Trigger) => Self::LameDuck,
             (Self::Ready, Event::Restart) => Self::HandingOver,
             (Self::HandingOver, Event::HandoverFailed) => Self::Ready,

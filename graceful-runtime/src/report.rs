@@ -273,6 +273,7 @@ pub(crate) struct Census {
     is_lame_duck: bool,
     is_stopping: bool,
     is_started: bool,
+    is_cancelled: bool,
     is_awaited: bool,
 }
 
@@ -292,6 +293,9 @@ impl Census {
             is_lame_duck: lifecycle.phase() == Phase::LameDuck,
             is_stopping: lifecycle.phase() >= Phase::Stopping,
             is_started: lifecycle.is_started(),
+            is_cancelled: lifecycle
+                .trigger()
+                .is_some_and(|trigger| trigger.cancels_start_up),
             is_awaited: lifecycle.is_awaited(),
         };
         let mut connections = lifecycle.connections();
@@ -357,7 +361,8 @@ impl Census {
     fn unseen(&self) -> String {
         match (self.is_started, self.is_stopping) {
             (true, true) => "destructors or blocking threads".into(),
-            (false, true) => "the start-up, which blocks its thread".into(),
+            (false, true) => "`main`, which blocks its thread".into(),
+            (false, _) if self.is_cancelled => "the start-up, which blocks its thread".into(),
             _ if self.is_lame_duck => "the end of the lame duck".into(),
             _ if self.servers > 0 => {
                 let servers = count(self.servers, "server");

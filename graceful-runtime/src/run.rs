@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use crate::config::{Config, Flavor};
 use crate::handover::child::Report;
 use crate::handover::dialogue::{ParentEvent, ParentStep};
-use crate::lifecycle::{Lifecycle, Message, Trigger};
+use crate::lifecycle::{Lifecycle, Message, Trigger, as_main};
 use crate::phase::{Event, Phase};
 use crate::report::{self, Census, Line, Output};
 use crate::server::{IntoServer, Servers};
@@ -304,7 +304,6 @@ where
             lifecycle.reached(Phase::Stopping).await;
             None
         };
-        // A signal that came before `main` keeps it from beginning.
         let failure = cut.or(serve(lifecycle, main)).await;
         lifecycle.set_started();
         lifecycle.tell(Message::Trigger(match failure {
@@ -331,7 +330,7 @@ where
     lifecycle.reached(Phase::Stopping).await;
 
     let deadline = lifecycle.trigger().map(|trigger| trigger.budget.deadline());
-    // Those before the drain are left over where a start-up was cancelled.
+    // Those before the drain are left over where they had no time.
     lifecycle.hooks.run_before_drain(deadline).await;
     lifecycle.hooks.run_at_end(deadline).await;
     // A successor that is to be stopped as well gets its time, which is short.
@@ -363,9 +362,19 @@ where
     F: Future<Output = T>,
     T: IntoServer<M>,
 {
-    let Ok(returned) = AssertUnwindSafe(main).catch_unwind().await else {
-        lifecycle.set_error("`main` panicked".into());
-        return Some(PANIC_CODE.into());
+    let cancelled = async {
+        lifecycle.start_up_cancelled().await;
+        None
+    };
+    let main = async { Some(AssertUnwindSafe(as_main(main)).catch_unwind().await) };
+    // A signal that came before `main` keeps it from beginning.
+    let returned = match cancelled.or(main).await {
+        Some(Ok(returned)) => returned,
+        Some(Err(_)) => {
+            lifecycle.set_error("`main` panicked".into());
+            return Some(PANIC_CODE.into());
+        }
+        None => return None,
     };
     lifecycle.set_started();
     let mut servers = Servers::default();
@@ -424,6 +433,7 @@ async fn announce(lifecycle: &Lifecycle, lame_duck: Duration, servers_gone: &Not
         // Where a successor accepts, there is nothing to wait for.
         let lame_duck = match trigger.reason {
             Reason::HandedOver => Duration::ZERO,
+            _ if trigger.cancels_start_up => Duration::ZERO,
             _ => lame_duck,
         };
         let end = trigger.budget.lame_duck_end(lame_duck);
@@ -630,17 +640,16 @@ impl Guardian {
             self.lifecycle.listeners.withdraw(manager);
         }
         manager.stopping(&format!("{reason}: stopping"));
-        let is_request = matches!(reason, Reason::Signal(_) | Reason::Call);
-        let is_starting = self.lifecycle.phase() == Phase::Starting;
-        if is_request && is_starting && !self.lifecycle.is_awaited() {
-            self.output.say(report::cancelled(reason));
-            self.step(Event::Cancel);
-        } else {
-            if let Some(line) = report::draining(&self.lifecycle, reason, self.lame_duck(reason)) {
-                self.output.say(line);
-            }
-            self.step(Event::Trigger);
-        }
+        let is_cancelled = self
+            .lifecycle
+            .trigger()
+            .is_some_and(|trigger| trigger.cancels_start_up);
+        let line = match is_cancelled {
+            true => Some(report::cancelled(reason)),
+            false => report::draining(&self.lifecycle, reason, self.lame_duck(reason)),
+        };
+        line.into_iter().for_each(|line| self.output.say(line));
+        self.step(Event::Trigger);
     }
 
     /// Returns how long new connections will still be accepted, unless all servers end by themselves.

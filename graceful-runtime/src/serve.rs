@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Attendance, Lifecycle};
 use crate::listener::Listener;
 use crate::phase::Phase;
 use crate::registry::Member;
@@ -100,9 +100,9 @@ pub struct Serve<S> {
 /// closed so that the last response arrives. Upgraded connections, such as WebSockets, are waited for
 /// and learn of the shutdown by [`shutdown`](crate::shutdown()).
 ///
-/// A `main` that serves before it returns, be it in its own body or in a task for health checks, ends by
-/// itself: a signal does not drop it any more, so whatever else it waits for has to end by
-/// [`shutdown`](crate::shutdown()), too.
+/// A `main` that serves in its own body ends by itself: a signal does not drop it any more, so whatever else it
+/// waits for has to end by [`shutdown`](crate::shutdown()), too. A server in a task, as for health checks, is
+/// waited for, but keeps no `main` that is still starting.
 ///
 /// # Cancel safety
 ///
@@ -303,6 +303,8 @@ struct Running<S> {
     service: S,
     security: Security,
     lifecycle: Arc<Lifecycle>,
+    /// `main` itself serves.
+    _attendance: Option<Attendance>,
     /// The server as the report knows it, with its connections.
     shared: CutOnDrop,
     /// One permit for each connection that may still be opened.
@@ -315,7 +317,7 @@ struct Running<S> {
 impl<S: HttpService> Running<S> {
     fn start(serve: Serve<S>) -> Self {
         let lifecycle = Lifecycle::current_or_detached();
-        lifecycle.set_awaited();
+        let attendance = lifecycle.attend();
         if serve.drains_last {
             lifecycle.count_servers(|servers| servers.last += 1);
         }
@@ -329,6 +331,7 @@ impl<S: HttpService> Running<S> {
             security: serve.security,
             shared: CutOnDrop(lifecycle.serving.enter(shared)),
             lifecycle,
+            _attendance: attendance,
             room: Arc::new(Semaphore::new(serve.max_connections)),
             drains_last: serve.drains_last,
             accepted: None,

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::lifecycle::{Lifecycle, Message};
+use crate::lifecycle::{Attendance, Lifecycle, Message};
 use crate::phase::Phase;
 use crate::signal::Signal;
 
@@ -65,14 +65,19 @@ pub struct Shutdown {
     lifecycle: Arc<Lifecycle>,
     // Boxed at the first poll; a handle that is only asked costs no allocation.
     drain: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    /// `main` has called for it, or uses it.
+    attendance: OnceLock<Arc<Attendance>>,
 }
 
 /// Returns a handle on the shutdown of the current lifecycle: a future, and a view of the budget.
 ///
 /// The future resolves when the drain begins, which is after the lame duck: until then traffic goes
 /// on, so any framework's `with_graceful_shutdown` takes it as it is. A WebSocket or a stream of
-/// events ends itself by it. With this call `main` declares that it ends by itself: from then on a
-/// signal does not drop a `main` that has not returned.
+/// events ends itself by it.
+///
+/// A `main` that has such a handle, and did not get it from a task, declares that it ends by itself: as long as
+/// the handle or a clone of it lives, a signal does not drop a `main` that has not returned. What tasks do keeps
+/// no start-up; those of [`spawn`](crate::spawn) are waited for.
 ///
 /// Outside a lifecycle, as in a unit test of a handler, it never resolves.
 ///
@@ -97,8 +102,9 @@ pub struct Shutdown {
 #[must_use]
 pub fn shutdown() -> Shutdown {
     let lifecycle = Lifecycle::current_or_detached();
-    lifecycle.set_awaited();
-    Shutdown::new(lifecycle)
+    let shutdown = Shutdown::new(lifecycle);
+    shutdown.attend();
+    shutdown
 }
 
 /// Triggers the shutdown of the current lifecycle: the same path as a signal.
@@ -135,6 +141,17 @@ impl Shutdown {
         Self {
             lifecycle,
             drain: None,
+            attendance: OnceLock::new(),
+        }
+    }
+
+    /// Notes that it is used, which matters where `main` does it.
+    fn attend(&self) {
+        if self.attendance.get().is_none()
+            && let Some(attendance) = self.lifecycle.attend()
+        {
+            // Two threads do not poll `main` at a time.
+            let _ = self.attendance.set(Arc::new(attendance));
         }
     }
 
@@ -154,6 +171,7 @@ impl Shutdown {
     /// ```
     #[must_use]
     pub fn is_triggered(&self) -> bool {
+        self.attend();
         self.lifecycle.phase().is_triggered()
     }
 
@@ -184,6 +202,7 @@ impl Future for Shutdown {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        this.attend();
         if this.lifecycle.phase() >= Phase::Draining {
             this.drain = None;
             return Poll::Ready(());
@@ -202,7 +221,11 @@ impl Future for Shutdown {
 
 impl Clone for Shutdown {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.lifecycle))
+        Self {
+            lifecycle: Arc::clone(&self.lifecycle),
+            drain: None,
+            attendance: self.attendance.clone(),
+        }
     }
 }
 

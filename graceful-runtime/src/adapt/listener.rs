@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{Adapter, Io};
+use crate::lifecycle::Attendance;
 use crate::registry::Member;
 use crate::report;
 use crate::serve::{
@@ -38,6 +39,8 @@ pub struct Listener {
     /// Runs after a failure.
     pause: Option<Pin<Box<Sleep>>>,
     complaints: Complaints,
+    /// `main` itself accepts.
+    attendance: Option<Attendance>,
 }
 
 impl Listener {
@@ -46,6 +49,7 @@ impl Listener {
             acceptor,
             pause: None,
             complaints: Complaints::default(),
+            attendance: None,
         }
     }
 
@@ -88,6 +92,9 @@ impl Listener {
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Io> {
+        if self.attendance.is_none() {
+            self.attendance = self.acceptor.adapter.shared.lifecycle.attend();
+        }
         loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));

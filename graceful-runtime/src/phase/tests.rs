@@ -1,9 +1,8 @@
 use super::{Event, Phase};
 
-const EVENTS: [Event; 9] = [
+const EVENTS: [Event; 8] = [
     Event::Ready,
     Event::Trigger,
-    Event::Cancel,
     Event::Restart,
     Event::HandoverFailed,
     Event::LameDuckOver,
@@ -19,7 +18,6 @@ const TABLE: &[(Phase, Event, Phase)] = {
     &[
         (P::Starting, E::Ready, P::Ready),
         (P::Starting, E::Trigger, P::LameDuck),
-        (P::Starting, E::Cancel, P::Stopping),
         (P::Ready, E::Trigger, P::LameDuck),
         (P::Ready, E::Restart, P::HandingOver),
         (P::HandingOver, E::Trigger, P::LameDuck),
