@@ -1,9 +1,10 @@
 //! H. Restart: a new process takes over, and nobody notices.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -844,4 +845,22 @@ fn eventually(server: &Deployment, what: &str, is_so: impl Fn(&Deployment) -> bo
         );
         thread::yield_now();
     }
+}
+
+#[test]
+fn n2_a_blocked_mask_is_not_handed_on_to_a_successor() {
+    const SCRIPT: &str = r#"exec env --block-signal=TERM,INT,USR1,USR2 current/server "$@""#;
+    let write_wrapper = |command: &mut Command| {
+        let directory = command
+            .get_current_dir()
+            .expect("it has a place of its own");
+        let wrapper = directory.join("wrapper");
+        fs::write(&wrapper, format!("#!/bin/sh\n{SCRIPT}\n")).expect("it can be written to");
+        let executable = Permissions::from_mode(0o755);
+        fs::set_permissions(&wrapper, executable).expect("its owner may");
+    };
+    let mut server = Deployment::start_by(PROGRAM, &[], "./wrapper", write_wrapper);
+    server.restart().expect_exit(0, server.log());
+    assert_eq!(server.ask("/mask"), "SigBlk:\t0000000000000000\n");
+    server.stop();
 }

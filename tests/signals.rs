@@ -236,6 +236,25 @@ fn n1_a_main_that_waits_for_the_shutdown_is_not_dropped() {
 }
 
 #[test]
+fn n2_a_blocked_mask_is_not_inherited() {
+    for signal in [Signal::TERM, Signal::INT, Signal::USR2] {
+        let settings = command!("echo", "timeout=60s", "signals=TERM,INT,USR2");
+        let server = Server::start(process::blocking_signals(settings));
+        server.signal(signal);
+        server.exit_within(SOON).expect(0);
+    }
+}
+
+#[test]
+fn n2_a_blocked_mask_is_not_handed_on() {
+    let server = Server::start(process::blocking_signals(command!("attribute")));
+    let mask = server.connect().get("/mask").text();
+    assert_eq!(mask, "SigBlk:\t0000000000000000\n");
+    server.signal(Signal::TERM);
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
 fn a10_a_signal_during_a_blocking_start_up_ends_it_at_the_deadline() {
     let server = Server::spawn(command!("startup", "start=blocking", "timeout=1s"));
     server.wait_for("main");

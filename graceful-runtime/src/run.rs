@@ -34,7 +34,7 @@ use crate::server::{IntoServer, Servers};
 use crate::shutdown::Reason;
 use crate::signal::{Listening, Signal};
 use crate::succession::{self, Answer, Heritage, RestartError, Succession, is_turn};
-use crate::sys::{self, BlockedSignals};
+use crate::sys::{self, BlockedSignals, Others};
 use crate::timer::wait_until;
 
 /// The code of a process that its deadline ended, as timeout(1) has it.
@@ -67,7 +67,7 @@ where
     F: Future<Output = T>,
     T: IntoServer<M>,
 {
-    match Process::start(&config) {
+    match Process::start(&config, afterwards) {
         Ok(process) => {
             if afterwards == Afterwards::ProcessEnds {
                 process.lifecycle.occupy_process();
@@ -147,7 +147,7 @@ struct Process {
 }
 
 impl Process {
-    fn start(config: &Config) -> Result<Self, StartError> {
+    fn start(config: &Config, afterwards: Afterwards) -> Result<Self, StartError> {
         if Handle::try_current().is_ok() {
             return Err(StartError::Nested);
         }
@@ -160,7 +160,11 @@ impl Process {
         // A signal that comes while its handler is being installed would be lost: the handler is in place
         // a moment before it knows what to do.
         let signals = config.signals.iter().chain(&config.restart);
-        let blocked = BlockedSignals::new(signals.map(|signal| signal.number()));
+        let others = match afterwards {
+            Afterwards::ProcessEnds => Others::Unblocked,
+            Afterwards::CallerGoesOn => Others::Unchanged,
+        };
+        let blocked = BlockedSignals::new(signals.map(|signal| signal.number()), others);
         // Before there is a second thread: what is meant for this process alone leaves the environment.
         let (inherited, heritage) = match claim {
             Some(_) => inherit()?,

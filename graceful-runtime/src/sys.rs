@@ -24,34 +24,53 @@ pub(crate) fn is_ignored(signal: libc::c_int) -> bool {
 
 /// Keeps signals from this thread until it is dropped; meanwhile they wait.
 ///
+/// Afterwards they come, even where whoever started the process had them blocked: a mask is inherited.
+///
 /// # References
 ///
-/// pthread_sigmask(3)
+/// pthread_sigmask(3), "Signal mask and pending signals" in signal(7)
 #[derive(Debug)]
-pub(crate) struct BlockedSignals(libc::sigset_t);
+pub(crate) struct BlockedSignals {
+    afterwards: libc::sigset_t,
+}
+
+/// What else is blocked, when [`BlockedSignals`] has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// What was before: the program may have blocked it.
+    Unchanged,
+    /// Nothing: it cannot have been the program, as none of it has run.
+    Unblocked,
+}
 
 impl BlockedSignals {
-    pub(crate) fn new(signals: impl Iterator<Item = libc::c_int>) -> Self {
-        // SAFETY: `sigset_t` is a plain C struct, for which zeros are a valid value, and both sets are
+    pub(crate) fn new(signals: impl Iterator<Item = libc::c_int>, others: Others) -> Self {
+        // SAFETY: `sigset_t` is a plain C struct, for which zeros are a valid value, and the sets are
         // valid for the time of the calls.
         unsafe {
             let mut blocked: libc::sigset_t = std::mem::zeroed();
+            let mut afterwards: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&raw mut blocked);
+            libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut afterwards);
+            if others == Others::Unblocked {
+                libc::sigemptyset(&raw mut afterwards);
+            }
             for signal in signals {
                 libc::sigaddset(&raw mut blocked, signal);
+                libc::sigdelset(&raw mut afterwards, signal);
             }
-            let mut before: libc::sigset_t = std::mem::zeroed();
-            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const blocked, &raw mut before);
-            Self(before)
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const blocked, std::ptr::null_mut());
+            Self { afterwards }
         }
     }
 }
 
 impl Drop for BlockedSignals {
     fn drop(&mut self) {
-        // SAFETY: the set is the one that `pthread_sigmask` gave, and a null pointer asks for nothing.
+        // SAFETY: the set was made by the functions for it, and a null pointer asks for nothing.
         unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut());
+            let afterwards = &raw const self.afterwards;
+            libc::pthread_sigmask(libc::SIG_SETMASK, afterwards, std::ptr::null_mut());
         }
     }
 }

@@ -99,6 +99,7 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
         "/restart" => restarted().await,
         "/inherited" => inherited(),
         "/environment" => output_of("env", &[]),
+        "/mask" => output_of("grep", &["SigBlk", "/proc/self/status"]),
         "/descriptors" => output_of("ls", &["-l", "/proc/self/fd"]),
         _ => status(StatusCode::NOT_FOUND, Bytes::new()),
     }

@@ -390,6 +390,11 @@ pub fn ignoring_hangup(command: Command) -> Command {
     wrapped("sh", &["-c", r#"trap "" HUP; exec "$0" "$@""#], command)
 }
 
+/// Returns the command that runs `command` with signals blocked, as a careless supervisor leaves them.
+pub fn blocking_signals(command: Command) -> Command {
+    wrapped("env", &["--block-signal=TERM,INT,USR1,USR2"], command)
+}
+
 /// Returns the command that runs `command` with a standard error that takes no byte more, as where whoever reads it hangs.
 pub fn with_full_stderr(command: Command) -> Command {
     // As many bytes as a pipe holds; see pipe(7).

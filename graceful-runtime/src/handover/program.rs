@@ -102,6 +102,7 @@ impl Program {
         variables: &[(&str, OsString)],
     ) -> io::Result<Successor> {
         let mut command = self.command(stdin, variables);
+        sys::unblock_signals(&mut command);
         match parentage {
             Parentage::Child => Ok(Successor::new_child(command.spawn()?)),
             Parentage::Orphan => {
