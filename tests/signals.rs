@@ -155,7 +155,7 @@ fn a7_a_second_int_ends_it_at_once_and_the_report_names_what_was_cut() {
     let _connection = server.sleeping(60_000);
     server.signal(Signal::INT);
     server.wait_for("draining");
-    server.signal(Signal::INT);
+    server.interrupt_again();
     let log = server.exit_within(SOON).expect(130);
     assert!(log.has("GET /sleep"), "the request is named:\n{log}");
     assert!(log.has("1 cut"), "the report counts it:\n{log}");
@@ -168,7 +168,7 @@ fn a7_a_second_int_that_meets_the_end_leaves_one_code() {
         let server = server!("last_hook", "until=interrupt", "timeout=60s");
         server.signal(Signal::INT);
         server.wait_for("waiting for an interrupt");
-        server.signal(Signal::INT);
+        server.interrupt_again();
         let exit = server.exit_within(SOON);
         let is_forced = exit.log.has("stopping now");
         exit.expect(if is_forced { 130 } else { 0 });
@@ -252,6 +252,26 @@ fn n2_a_blocked_mask_is_not_handed_on() {
     assert_eq!(mask, "SigBlk:\t0000000000000000\n");
     server.signal(Signal::TERM);
     server.exit_within(SOON).expect(0);
+}
+
+/// As npm has it, which sends its child what the terminal has sent it already.
+#[test]
+fn n3_two_ints_within_moments_are_one() {
+    // On a busy machine a moment may be long.
+    for _ in 0..10 {
+        let server = server!("echo", "timeout=60s", "grace=30s");
+        let mut connection = server.connect_accepted(1).remove(0);
+        server.signal(Signal::INT);
+        server.wait_for("draining");
+        server.signal(Signal::INT);
+        // The server has read both, or the second too late.
+        sleep(process::HUMAN);
+        if server.is_running() {
+            connection.get("/").expect_last();
+            return server.exit_within(SOON).expect(0).wait_for_end();
+        }
+    }
+    panic!("the second one has ended it each time");
 }
 
 #[test]
@@ -355,7 +375,7 @@ fn a13_two_thousand_listed_usr1_do_not_hide_the_second_int() {
     for _ in 0..2000 {
         server.signal(Signal::USR1);
     }
-    server.signal(Signal::INT);
+    server.interrupt_again();
     server.exit_within(SOON).expect(130);
 }
 

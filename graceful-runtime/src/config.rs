@@ -215,7 +215,7 @@ impl Config {
     /// signal handlers are in place before anything of `main` runs.
     ///
     /// Returns 0 where the server drained or finished, 1 after an error, 101 after a panic, or the
-    /// server's own code. Where the deadline passes (124) or a second INT comes (130), the process
+    /// server's own code. Where the deadline passes (124) or a second INT comes (130, 0.3 s or more after the first), the process
     /// ends inside this call. Until then the budget covers all of this call, with the runtime's
     /// destructors and blocking threads; what the caller does after it is the caller's own time.
     ///

@@ -158,14 +158,14 @@ pub(crate) fn cancelled(reason: Reason) -> Line {
     ))
 }
 
-pub(crate) fn repeated(signal: Signal, trigger: Trigger, interrupts: u32) -> Line {
+pub(crate) fn repeated(signal: Signal, trigger: Trigger) -> Line {
     let left = Span(trigger.budget.remaining(Instant::now()));
     let again = match trigger.reason {
         Reason::Signal(first) if first == signal => " again",
         _ => "",
     };
-    let hint = match (signal, interrupts) {
-        (Signal::Int, 1) if io::stderr().is_terminal() => " (Ctrl-C again to stop now)",
+    let hint = match signal {
+        Signal::Int if io::stderr().is_terminal() => " (Ctrl-C again to stop now)",
         _ => "",
     };
     Line::info(format!(

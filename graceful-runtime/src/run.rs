@@ -43,6 +43,8 @@ const DEADLINE_CODE: u8 = 124;
 const INTERRUPT_CODE: u8 = 130;
 /// The code of a Rust program whose main thread panicked.
 const PANIC_CODE: u8 = 101;
+/// How soon after a Ctrl-C a human can mean another one.
+const HUMAN: Duration = Duration::from_millis(300);
 /// How long a forced end waits for its report to be written; a full pipe must not hold it up.
 const REPORT_LIMIT: Duration = Duration::from_millis(100);
 /// How long an end in time waits for its last line; nor must a full pipe turn it into a forced one.
@@ -194,7 +196,7 @@ impl Process {
             lame_duck,
             restart_timeout: config.restart_timeout,
             succession,
-            interrupts: 0,
+            interrupts: Interrupts::default(),
             reported: None,
             told: None,
         };
@@ -474,7 +476,7 @@ struct Guardian {
     restart_timeout: Duration,
     /// `None` for a lifecycle that does not stand for the process.
     succession: Option<Succession>,
-    interrupts: u32,
+    interrupts: Interrupts,
     /// When the last line on what is waited for was told.
     reported: Option<Instant>,
     /// What the service manager was told last, and when.
@@ -498,6 +500,38 @@ impl Progress {
             requests: connections.iter().map(|one| one.request_count()).sum(),
             connections: connections.len(),
             tasks: lifecycle.tasks.len(),
+        }
+    }
+}
+
+/// Whether INT came once or twice, where two of them within moments are one.
+///
+/// The terminal sends it to all processes of the foreground, and npm, for one, sends it on to its child: one
+/// Ctrl-C arrives twice.
+#[derive(Debug, Default)]
+struct Interrupts {
+    first: Option<Instant>,
+}
+
+/// What an INT means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Press {
+    First,
+    /// What was first, once more.
+    Same,
+    Again,
+}
+
+impl Interrupts {
+    fn add(&mut self, now: Instant) -> Press {
+        match self.first {
+            None => {
+                self.first = Some(now);
+                Press::First
+            }
+            Some(first) if now < first + HUMAN => Press::Same,
+
+            Some(_) => Press::Again,
         }
     }
 }
@@ -615,13 +649,17 @@ impl Guardian {
     }
 
     fn on_signal(&mut self, signal: Signal) {
-        self.interrupts += u32::from(signal == Signal::Int);
-        if self.interrupts >= 2 {
-            self.force(INTERRUPT_CODE, report::interrupted(&self.lifecycle));
+        if signal == Signal::Int {
+            match self.interrupts.add(Instant::now()) {
+                Press::First => {}
+                Press::Same => return,
+                Press::Again => {
+                    self.force(INTERRUPT_CODE, report::interrupted(&self.lifecycle));
+                }
+            }
         }
         if let Some(trigger) = self.lifecycle.trigger() {
-            let line = report::repeated(signal, trigger, self.interrupts);
-            self.output.say(line);
+            self.output.say(report::repeated(signal, trigger));
         }
         self.trigger(Reason::Signal(signal));
     }
@@ -813,5 +851,31 @@ impl Guardian {
         }
         self.output.flush(REPORT_LIMIT);
         sys::exit_now(code.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::{HUMAN, Interrupts, Press};
+
+    #[test]
+    fn two_interrupts_within_moments_are_one() {
+        let begin = Instant::now();
+        let mut interrupts = Interrupts::default();
+        let presses = [
+            (0, Press::First),
+            (0, Press::Same),
+            (99, Press::Same),
+            (100, Press::Again),
+        ];
+        for (percent, press) in presses {
+            assert_eq!(
+                interrupts.add(begin + HUMAN * percent / 100),
+                press,
+                "{percent} %"
+            );
+        }
     }
 }

@@ -79,6 +79,12 @@ impl Server {
         kill_process(self.pid, signal).expect("an unreaped child can be signalled");
     }
 
+    /// Sends `SIGINT` once more, as a human does: not at once.
+    pub fn interrupt_again(&self) {
+        thread::sleep(HUMAN);
+        self.signal(Signal::INT);
+    }
+
     /// Asks as a load balancer does, until the process says that it is ready.
     ///
     /// Which it is a moment after it said that it listens.
@@ -389,6 +395,9 @@ pub fn delaying_handlers(command: Command) -> Command {
 pub fn ignoring_hangup(command: Command) -> Command {
     wrapped("sh", &["-c", r#"trap "" HUP; exec "$0" "$@""#], command)
 }
+
+/// How soon after a Ctrl-C a server takes another one for one.
+pub const HUMAN: Duration = Duration::from_millis(300);
 
 /// Returns the command that runs `command` with signals blocked, as a careless supervisor leaves them.
 pub fn blocking_signals(command: Command) -> Command {
