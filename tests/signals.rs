@@ -60,9 +60,35 @@ fn a3_an_ignored_hangup_stays_ignored() {
         server.signal(Signal::TERM);
         let log = server.exit_within(SOON).expect(0);
         assert!(
-            !log.has("SIGHUP") && log.has("SIGTERM"),
+            !log.has("SIGHUP: ") && log.has("SIGTERM: "),
             "only TERM counts:\n{log}"
         );
+    }
+}
+
+#[test]
+fn n4_an_ignored_hangup_is_told_where_it_was_to_do_something() {
+    for (settings, told) in [
+        (["signals=TERM", "restart=USR2"], None),
+        (
+            ["signals=HUP,TERM", "restart=USR2"],
+            Some("SIGHUP stops nothing here"),
+        ),
+        (
+            ["signals=TERM", "restart=HUP"],
+            Some("SIGHUP restarts nothing here"),
+        ),
+    ] {
+        let [signals, restart] = settings;
+        let server = Server::start(process::ignoring_hangup(command!("echo", signals, restart)));
+        server.signal(Signal::TERM);
+        let log = server.exit_within(SOON).expect(0);
+        assert_eq!(
+            log.lines_with("SIGHUP").len(),
+            usize::from(told.is_some()),
+            "{log}"
+        );
+        assert!(told.is_none_or(|told| log.has(told)), "{log}");
     }
 }
 

@@ -158,6 +158,13 @@ pub(crate) fn cancelled(reason: Reason) -> Line {
     ))
 }
 
+/// Of a signal that was ignored when the process was started, and stays so.
+pub(crate) fn ignored(signal: Signal, what: &str) -> Line {
+    Line::warn(format!(
+        "{signal} {what} nothing here: whoever started this process, such as nohup, has it ignored"
+    ))
+}
+
 pub(crate) fn repeated(signal: Signal, trigger: Trigger) -> Line {
     let left = Span(trigger.budget.remaining(Instant::now()));
     let again = match trigger.reason {

@@ -182,6 +182,12 @@ impl Process {
         for complaint in inherited.iter().flat_map(|inherited| &inherited.complaints) {
             output.say(Line::warn(complaint));
         }
+        for (listening, what) in [(&shutdown_signals, "stops"), (&restart_signals, "restarts")] {
+            let ignored = listening
+                .ignored
+                .map(|signal| report::ignored(signal, what));
+            ignored.into_iter().for_each(|line| output.say(line));
+        }
         let succession = inherited
             .map(|inherited| Succession::new(inherited, &lifecycle, config))
             .transpose()
