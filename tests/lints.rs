@@ -17,6 +17,7 @@ use graceful::{Config, Server, Signal};
     timeout = "1m30s",
     signals = [INT, TERM],
     restart = [HUP],
+    start_timeout = "10m",
     restart_timeout = Duration::from_secs(30),
     lame_duck = "5s",
     keep_alive_grace = "200ms",

@@ -109,13 +109,12 @@ fn i2_a_manager_is_told_of_the_start_of_the_drain_and_of_its_progress() {
     let mut uploads = [(); 2].map(|()| begin_upload(&server));
     server.signal(Signal::TERM);
     told.wait_for("STOPPING=1");
-    // The status is told each second, and more time is asked for only where something has changed.
+    // A request in flight is worth waiting for, whether or not anything else ends.
     told.wait_for_times("draining 2 requests", 3);
-    assert_eq!(told.lines_with("EXTEND_TIMEOUT_USEC=").len(), 1, "{told}");
+    told.wait_for_times("EXTEND_TIMEOUT_USEC=10000000", 3);
     let [first, second] = &mut uploads;
     finish_upload(first);
     told.wait_for("draining 1 request");
-    told.wait_for_times("EXTEND_TIMEOUT_USEC=", 2);
     finish_upload(second);
     server.exit().expect(0);
     assert!(told.position("READY=1") < told.position("STOPPING=1"));
@@ -244,4 +243,59 @@ fn begin_upload(server: &Server) -> Connection {
 fn finish_upload(connection: &mut Connection) {
     connection.send("x");
     connection.response().expect_last();
+}
+
+#[test]
+fn n5_a_long_start_is_given_its_time() {
+    for start in ["start=USR1", "start=blocking"] {
+        let manager = Manager::start();
+        let startup = command!("startup", start, "start_timeout=7s", "timeout=1s");
+        let server = Server::spawn(notifying(&manager, startup));
+        let told = manager.log();
+        told.wait_for_times("EXTEND_TIMEOUT_USEC=", 2);
+        let asked = told.lines_with("EXTEND_TIMEOUT_USEC=");
+        let asked: Vec<u64> = asked
+            .iter()
+            .map(|line| line.rsplit('=').next().unwrap().trim().parse().unwrap())
+            .collect();
+        // Half of the patience later, there is less than that left.
+        assert!(asked[0] <= 7_000_000 && asked[1] <= 2_000_000, "{asked:?}");
+        server.signal(Signal::TERM);
+        server.exit();
+    }
+}
+
+#[test]
+fn n5_who_is_ready_asks_for_no_time() {
+    let manager = Manager::start();
+    let server = Server::start(notifying(&manager, command!("echo")));
+    let told = manager.log();
+    told.wait_for("READY=1");
+    let asked = told.lines_with("EXTEND_TIMEOUT_USEC=").len();
+    assert!(asked <= 1, "{told}");
+    sleep(Duration::from_secs(6));
+    assert_eq!(
+        told.lines_with("EXTEND_TIMEOUT_USEC=").len(),
+        asked,
+        "{told}"
+    );
+    stop(server);
+}
+
+#[test]
+fn n5_a_slow_successor_is_given_its_time() {
+    let manager = Manager::start();
+    let restart = ["restart=USR2", "restart_timeout=600s", "leave=pending"];
+    let [restart, limit, leave] = restart;
+    let server = Server::start(notifying(
+        &manager,
+        command!("restart", restart, limit, leave),
+    ));
+    server.wait_until_ready();
+    let told = manager.log();
+    let asked = told.lines_with("EXTEND_TIMEOUT_USEC=").len();
+    server.signal(Signal::USR2);
+    told.wait_for("RELOADING=1");
+    told.wait_for_times("EXTEND_TIMEOUT_USEC=10000000", asked + 2);
+    stop(server);
 }

@@ -16,6 +16,7 @@ pub(crate) struct Args {
     pub(crate) timeout: Slot<DurationValue>,
     pub(crate) signals: Slot<Vec<Signal>>,
     pub(crate) restart: Slot<Vec<Signal>>,
+    pub(crate) start_timeout: Slot<DurationValue>,
     pub(crate) restart_timeout: Slot<DurationValue>,
     pub(crate) lame_duck: Slot<DurationValue>,
     pub(crate) keep_alive_grace: Slot<DurationValue>,
@@ -42,10 +43,11 @@ pub(crate) enum Flavor {
 }
 
 /// Every option, with a value that shows its form.
-const OPTIONS: [(&str, &str); 11] = [
+const OPTIONS: [(&str, &str); 12] = [
     ("timeout", "\"25s\""),
     ("signals", "[INT, TERM]"),
     ("restart", "[HUP]"),
+    ("start_timeout", "\"5m\""),
     ("restart_timeout", "\"30s\""),
     ("lame_duck", "\"5s\""),
     ("keep_alive_grace", "\"200ms\""),
@@ -102,6 +104,7 @@ impl Args {
             "timeout" => self.timeout.fill(key, value, duration::read, errors),
             "signals" => self.signals.fill(key, value, signal::read_list, errors),
             "restart" => self.restart.fill(key, value, signal::read_list, errors),
+            "start_timeout" => self.start_timeout.fill(key, value, duration::read, errors),
             "restart_timeout" => self
                 .restart_timeout
                 .fill(key, value, duration::read, errors),

@@ -45,6 +45,7 @@ pub(crate) fn options(args: Args, errors: &mut Errors) -> Plan {
         setting(args.timeout, DurationValue::into_token_stream),
         setting(args.signals, signal_list),
         setting(args.restart, signal_list),
+        setting(args.start_timeout, DurationValue::into_token_stream),
         setting(args.restart_timeout, DurationValue::into_token_stream),
         setting(args.lame_duck, DurationValue::into_token_stream),
         setting(args.keep_alive_grace, DurationValue::into_token_stream),

@@ -34,6 +34,7 @@ pub struct Config {
     pub(crate) timeout: Duration,
     pub(crate) signals: Vec<Signal>,
     pub(crate) restart: Vec<Signal>,
+    pub(crate) start_timeout: Duration,
     pub(crate) restart_timeout: Duration,
     pub(crate) lame_duck: Option<Duration>,
     pub(crate) keep_alive_grace: Duration,
@@ -63,6 +64,7 @@ impl Config {
             timeout: Duration::from_secs(25),
             signals: vec![Signal::Int, Signal::Term],
             restart: Vec::new(),
+            start_timeout: Duration::from_secs(5 * 60),
             restart_timeout: Duration::from_secs(30),
             lame_duck: None,
             keep_alive_grace: Duration::from_millis(200),
@@ -113,6 +115,22 @@ impl Config {
     #[must_use]
     pub fn restart(mut self, signals: impl IntoIterator<Item = Signal>) -> Self {
         self.restart = signals.into_iter().collect();
+        self
+    }
+
+    /// Sets how long a service manager is asked to wait for readiness (5 minutes).
+    ///
+    /// As long as the start takes and the process lives, but no longer than this, systemd is asked for more time
+    /// than its `TimeoutStartSec=` (`EXTEND_TIMEOUT_USEC` in sd_notify(3)). Where there is no service manager,
+    /// nobody waits and nothing ends a long start.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let config = graceful::Config::new().start_timeout(Duration::from_secs(20 * 60));
+    /// ```
+    #[must_use]
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
         self
     }
 

@@ -85,6 +85,7 @@ mod timer;
 /// | `timeout = "5s"` | `"25s"` | [`Config::timeout`] |
 /// | `signals = [INT, TERM]` | `[INT, TERM]` | [`Config::signals`] |
 /// | `restart = [USR2]` | none | [`Config::restart`] |
+/// | `start_timeout = "20m"` | `"5m"` | [`Config::start_timeout`] |
 /// | `restart_timeout = "1m"` | `"30s"` | [`Config::restart_timeout`] |
 /// | `lame_duck = "2s"` | `"5s"` in Kubernetes, else `"0s"` | [`Config::lame_duck`] |
 /// | `keep_alive_grace = "50ms"` | `"200ms"` | [`Config::keep_alive_grace`] |

@@ -205,6 +205,7 @@ impl Process {
             interrupts: Interrupts::default(),
             reported: None,
             told: None,
+            start: Start::begin(config.start_timeout),
         };
         let guardian = thread::Builder::new()
             .name("graceful".into())
@@ -485,28 +486,28 @@ struct Guardian {
     interrupts: Interrupts,
     /// When the last line on what is waited for was told.
     reported: Option<Instant>,
-    /// What the service manager was told last, and when.
-    told: Option<(Progress, Instant)>,
+    /// When the service manager was last told how this process is doing.
+    told: Option<Instant>,
+    /// The start for which the service manager is asked to wait: this process' own, or a successor's.
+    start: Start,
 }
 
-/// What changes as long as a drain gets on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Progress {
-    finished: usize,
-    requests: usize,
-    connections: usize,
-    tasks: usize,
+/// A start under way, and how long it may take.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    begin: Instant,
+    limit: Duration,
 }
 
-impl Progress {
-    fn of(lifecycle: &Lifecycle) -> Self {
-        let connections = lifecycle.connections();
-        Self {
-            finished: lifecycle.finished.load(Ordering::Relaxed),
-            requests: connections.iter().map(|one| one.request_count()).sum(),
-            connections: connections.len(),
-            tasks: lifecycle.tasks.len(),
-        }
+impl Start {
+    fn begin(limit: Duration) -> Self {
+        let begin = Instant::now();
+        Self { begin, limit }
+    }
+
+    fn left(&self, now: Instant) -> Duration {
+        let spent = now.saturating_duration_since(self.begin);
+        self.limit.saturating_sub(spent)
     }
 }
 
@@ -595,7 +596,10 @@ impl Guardian {
 
     /// Returns when there is something to do next without being told.
     fn next_due(&self) -> Option<Instant> {
-        let budget = self.lifecycle.trigger()?.budget;
+        let Some(trigger) = self.lifecycle.trigger() else {
+            return self.next_request_for_time();
+        };
+        let budget = trigger.budget;
         let mut due = budget.deadline().min(budget.next_progress(self.reported?));
         if self.has_cut_off_ahead() {
             due = due.min(budget.cut_off());
@@ -603,7 +607,7 @@ impl Guardian {
         if self.lifecycle.service_manager.is_present() {
             due = due.min(
                 self.told
-                    .map_or_else(|| budget.begin(), |(_, last)| last + STATUS_INTERVAL),
+                    .map_or_else(|| budget.begin(), |last| last + STATUS_INTERVAL),
             );
         }
         Some(due)
@@ -615,7 +619,7 @@ impl Guardian {
 
     fn on_due(&mut self, now: Instant) {
         let Some(trigger) = self.lifecycle.trigger() else {
-            return;
+            return self.ask_for_time(now);
         };
         self.tell_service_manager(trigger, now);
         if now >= trigger.budget.deadline() {
@@ -635,23 +639,34 @@ impl Guardian {
         }
     }
 
-    /// Tells the service manager how the drain is doing, and asks it for time as long as it is doing
-    /// anything; never for more than is left.
+    /// Returns when to ask the service manager to wait for a start that is under way, if it is to be asked.
+    fn next_request_for_time(&self) -> Option<Instant> {
+        let is_start = matches!(self.lifecycle.phase(), Phase::Starting | Phase::HandingOver);
+        let due = self
+            .told
+            .map_or(self.start.begin, |last| last + PATIENCE / 2);
+        let is_asked = is_start && self.lifecycle.service_manager.is_present();
+        (is_asked && self.start.left(due) > Duration::ZERO).then_some(due)
+    }
+
+    fn ask_for_time(&mut self, now: Instant) {
+        let left = self.start.left(now);
+        let manager = &self.lifecycle.service_manager;
+        manager.extend_timeout(left.min(PATIENCE));
+        self.told = Some(now);
+    }
+
+    /// Tells the service manager how the drain is doing, and asks it to wait, but never for more than is left.
     fn tell_service_manager(&mut self, trigger: Trigger, now: Instant) {
         let manager = &self.lifecycle.service_manager;
-        let is_due = self
-            .told
-            .is_none_or(|(_, last)| now >= last + STATUS_INTERVAL);
+        let is_due = self.told.is_none_or(|last| now >= last + STATUS_INTERVAL);
         if !manager.is_present() || !is_due {
             return;
         }
-        let progress = Progress::of(&self.lifecycle);
         let left = trigger.budget.remaining(now);
         manager.status(&report::status(&self.lifecycle, left));
-        if self.told.is_none_or(|(last, _)| last != progress) {
-            manager.extend_timeout(left.min(PATIENCE));
-        }
-        self.told = Some((progress, now));
+        manager.extend_timeout(left.min(PATIENCE));
+        self.told = Some(now);
     }
 
     fn on_signal(&mut self, signal: Signal) {
@@ -675,6 +690,7 @@ impl Guardian {
             return;
         }
         self.reported = Some(Instant::now());
+        self.told = None;
         if let Some(succession) = &mut self.succession {
             succession.abort();
             if reason == Reason::Failed {
@@ -767,6 +783,8 @@ impl Guardian {
             (None, Some(succession)) => {
                 self.output.say(report::restarting(&succession.path()));
                 succession.begin(answer);
+                self.start = Start::begin(self.restart_timeout);
+                self.told = None;
                 self.lifecycle.set_restarting(true);
                 self.step(Event::Restart);
                 self.make_state();

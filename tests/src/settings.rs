@@ -58,6 +58,9 @@ impl Settings {
         if let Some(restart) = self.text("restart") {
             config = config.restart(restart.split(',').map(signal));
         }
+        if let Some(timeout) = self.duration("start_timeout") {
+            config = config.start_timeout(timeout);
+        }
         if let Some(timeout) = self.duration("restart_timeout") {
             config = config.restart_timeout(timeout);
         }

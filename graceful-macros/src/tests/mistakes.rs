@@ -5,7 +5,7 @@ use crate::entry::Entry;
 use crate::errors::Errors;
 use crate::validate;
 
-const OPTIONS: &str = "the options are `timeout`, `signals`, `restart`, `restart_timeout`, `lame_duck`, \
+const OPTIONS: &str = "the options are `timeout`, `signals`, `restart`, `start_timeout`, `restart_timeout`, `lame_duck`, \
     `keep_alive_grace`, `pid_file`, `ready`, `flavor`, `worker_threads`, `crate`";
 const SIGNALS: &str = "the signals are `HUP`, `INT`, `QUIT`, `USR1`, `USR2`, `ALRM`, `TERM`, `CONT`, `TSTP`, \
     `TTIN`, `TTOU`, `URG`, `XCPU`, `XFSZ`, `VTALRM`, `PROF`, `WINCH`, `IO`";

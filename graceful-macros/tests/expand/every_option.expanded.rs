@@ -14,6 +14,7 @@ pub(crate) fn main() -> ::std::process::ExitCode {
                 my::graceful::Signal::Quit,
             ])
             .restart([my::graceful::Signal::Hup, my::graceful::Signal::Usr2])
+            .start_timeout(::core::time::Duration::new(180u64, 0u32))
             .restart_timeout(::core::time::Duration::new(7200u64, 0u32))
             .lame_duck(::core::time::Duration::new(0u64, 500000000u32))
             .keep_alive_grace(::core::time::Duration::new(0u64, 0u32))

@@ -2,6 +2,7 @@
     timeout = "1m30s",
     signals = [INT, TERM, QUIT],
     restart = [HUP, USR2],
+    start_timeout = "3m",
     restart_timeout = "2h",
     lame_duck = "500ms",
     keep_alive_grace = "0s",

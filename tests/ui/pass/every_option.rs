@@ -4,6 +4,7 @@ use std::time::Duration;
     timeout = "1m30s",
     signals = [INT, TERM, QUIT],
     restart = [HUP, USR2],
+    start_timeout = "10m",
     restart_timeout = Duration::from_secs(20),
     lame_duck = "0s",
     keep_alive_grace = "10ms",
