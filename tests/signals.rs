@@ -301,6 +301,46 @@ fn n3_two_ints_within_moments_are_one() {
 }
 
 #[test]
+fn n13_a_start_short_of_descriptors_fails_with_a_remedy() {
+    let mut failures = 0;
+    for limit in 5..30 {
+        failures += usize::from(start_short_of("-n", limit));
+    }
+    assert!(failures > 0, "there was always enough");
+}
+
+#[test]
+fn n13_a_start_short_of_threads_fails_with_a_remedy() {
+    let mut failures = 0;
+    // No thread without memory for its stack.
+    for megabytes in 8..40 {
+        failures += usize::from(start_short_of("-v", megabytes * 1024));
+    }
+    assert!(failures > 0, "there was always enough");
+}
+
+/// Starts a server with a limit; tells whether it has failed in order, and not just served.
+#[track_caller]
+fn start_short_of(option: &str, limit: u32) -> bool {
+    let server = Server::spawn(process::limited(option, limit, command!("attribute")));
+    server.log().wait_for_or_end("graceful: listening on");
+    let is_serving = server.log().has("graceful: listening on");
+    if is_serving {
+        server.signal(Signal::TERM);
+    }
+    let exit = server.exit_within(SOON);
+    let is_failure = exit.log.has("Error: failed to ");
+    if is_failure {
+        let log = exit.expect(1);
+        assert!(log.has("ulimit"), "{option} {limit}:\n{log}");
+        return true;
+    }
+    // Or the loader or an allocation has failed, which nobody can put into words.
+    assert_ne!(exit.code, Some(101), "{option} {limit}:\n{}", exit.log);
+    false
+}
+
+#[test]
 fn a10_a_signal_during_a_blocking_start_up_ends_it_at_the_deadline() {
     let server = Server::spawn(command!("startup", "start=blocking", "timeout=1s"));
     server.wait_for("main");

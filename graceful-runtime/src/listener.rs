@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::handover::listeners::{Claimed, Listeners, Registration};
 use crate::lifecycle::Lifecycle;
+use crate::report;
 use crate::serve::{Peer, Stream};
 use crate::sys;
 
@@ -117,7 +118,11 @@ pub async fn bind(address: impl Into<Address>) -> io::Result<Listener> {
         listeners.register(&address.to_string(), is_kept, socket.as_fd())
     };
     // A failure drops the bare socket: the file of one that a predecessor serves on has to stay.
-    let registration = lifecycle.map(register).transpose()?;
+    let registration = lifecycle.map(register).transpose();
+    let registration = registration.map_err(|source| BindError {
+        address: address.clone(),
+        source,
+    })?;
     Ok(Listener {
         socket,
         registration,
@@ -590,6 +595,9 @@ impl BindError {
     fn remedy(&self) -> Cow<'static, str> {
         if self.source.kind() == io::ErrorKind::InvalidInput {
             return self.address.correction();
+        }
+        if let Some(remedy) = report::remedy(&self.source) {
+            return remedy.into();
         }
         let is_path = matches!(self.address.0, Kind::Path(_));
         match self.source.kind() {

@@ -114,6 +114,45 @@ impl Output {
     }
 }
 
+/// Puts the error of a `main` into words: its `Debug` form, as the standard library prints it, but for an
+/// [`io::Error`], whose form wraps a good sentence into the names of its fields.
+pub(crate) fn in_words<E: fmt::Debug>(error: &E) -> String {
+    let debug = format!("{error:?}");
+    let is_io = std::any::type_name::<E>() == std::any::type_name::<io::Error>();
+    let sentence = is_io.then(|| sentence(&debug)).flatten();
+    sentence.unwrap_or(debug)
+}
+
+/// Returns what the `Debug` form of an [`io::Error`] says, where it is one of the forms that are known.
+fn sentence(debug: &str) -> Option<String> {
+    if let Some(os) = debug.strip_prefix("Os { code: ") {
+        let code = os.split(',').next()?.parse().ok()?;
+        return Some(io::Error::from_raw_os_error(code).to_string());
+    }
+    let custom = debug.strip_prefix("Custom { kind: ")?.strip_suffix(" }")?;
+    let (_, said) = custom.split_once(", error: ")?;
+    let quoted = said
+        .strip_prefix('"')
+        .and_then(|said| said.strip_suffix('"'));
+    // What is escaped in a string is better left so.
+    let said = quoted.filter(|said| !said.contains('\\')).unwrap_or(said);
+    Some(said.to_owned())
+}
+
+/// Returns what to do where descriptors, threads or memory are short; nothing for another error.
+pub(crate) fn remedy(error: &io::Error) -> Option<&'static str> {
+    match error.raw_os_error()? {
+        libc::EMFILE | libc::ENFILE => {
+            Some("raise the limit of open files (`ulimit -n`, or `LimitNOFILE=` under systemd)")
+        }
+        libc::EAGAIN => Some(
+            "raise the limit of threads (`ulimit -u`, or `TasksMax=` under systemd) or of memory",
+        ),
+        libc::ENOMEM | libc::ENOBUFS => Some("give it more memory"),
+        _ => None,
+    }
+}
+
 /// Prints an error as the standard library does for a `main` that returned it.
 pub(crate) fn print_error(error: &impl Display) {
     print(&format!("Error: {error}\n"));
@@ -467,8 +506,29 @@ impl Display for Span {
 
 #[cfg(test)]
 mod tests {
-    use super::Span;
+    use super::{Span, in_words};
+    use std::io;
     use std::time::Duration;
+
+    #[test]
+    fn an_error_is_said_as_a_person_would() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        for (error, words) in [
+            (io::Error::other("no database"), "no database"),
+            (io::Error::other("no \"database\""), r#""no \"database\"""#),
+            (
+                io::Error::from_raw_os_error(24),
+                "Too many open files (os error 24)",
+            ),
+            (refused, "Kind(ConnectionRefused)"),
+        ] {
+            assert_eq!(in_words(&error), words);
+        }
+        assert_eq!(
+            in_words(&"Custom { kind: Other, error: 1 }"),
+            "\"Custom { kind: Other, error: 1 }\""
+        );
+    }
 
     #[test]
     fn spans_read_as_people_write_them() {

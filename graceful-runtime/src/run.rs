@@ -10,7 +10,7 @@
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
-use std::panic::AssertUnwindSafe;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -69,7 +69,10 @@ where
     F: Future<Output = T>,
     T: IntoServer<M>,
 {
-    match Process::start(&config, afterwards) {
+    let panic_is_error = PanicIsError::new();
+    let process = Process::start(&config, afterwards);
+    drop(panic_is_error);
+    match process {
         Ok(process) => {
             if afterwards == Afterwards::ProcessEnds {
                 process.lifecycle.occupy_process();
@@ -111,9 +114,62 @@ impl fmt::Display for StartError {
                  ended, or give this one `.signals([])`",
             ),
             Self::Predecessor(reason) => write!(f, "cannot take over: {reason}"),
-            Self::Signals(error) => write!(f, "failed to install the signal handlers: {error}"),
-            Self::Thread(error) => write!(f, "failed to start a thread for signals: {error}"),
-            Self::Runtime(error) => write!(f, "failed to build the tokio runtime: {error}"),
+            Self::Signals(error) => failed(f, "install the signal handlers", error),
+            Self::Thread(error) => failed(f, "start a thread for signals", error),
+            Self::Runtime(error) => failed(f, "build the tokio runtime", error),
+        }
+    }
+}
+
+fn failed(f: &mut fmt::Formatter<'_>, to: &str, error: &io::Error) -> fmt::Result {
+    write!(f, "failed to {to}: {error}")?;
+    match report::remedy(error) {
+        Some(remedy) => write!(f, "; {remedy}"),
+        None => Ok(()),
+    }
+}
+
+/// Ends the process, with a message and code 1, where this thread panics before it is dropped.
+///
+/// Libraries panic where they get no thread or no descriptor, and what they have begun may then wait for ever for
+/// the rest of it; so nothing is unwound.
+struct PanicIsError(Option<Arc<Hook>>);
+
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+impl PanicIsError {
+    fn new() -> Self {
+        let before = Arc::new(panic::take_hook());
+        let hook = Arc::clone(&before);
+        let this = thread::current().id();
+        panic::set_hook(Box::new(move |info| {
+            if thread::current().id() != this {
+                return hook(info);
+            }
+            let message = message_of(info);
+            report::print_error(&format_args!(
+                "failed to start: {message}; there may be too few threads (`ulimit -u`, or `TasksMax=` under \
+                 systemd) or open files (`ulimit -n`, or `LimitNOFILE=`)"
+            ));
+            sys::exit_now(1);
+        }));
+        Self(Some(before))
+    }
+}
+
+/// Returns what `panic!` was called with.
+fn message_of<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref().copied());
+    text.unwrap_or("a library panicked")
+}
+
+impl Drop for PanicIsError {
+    fn drop(&mut self) {
+        drop(panic::take_hook());
+        if let Some(before) = self.0.take().and_then(Arc::into_inner) {
+            panic::set_hook(before);
         }
     }
 }

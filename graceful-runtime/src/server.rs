@@ -125,8 +125,7 @@ where
         match self {
             Ok(server) => server.hand_over(servers),
             Err(error) => {
-                // As the standard library does for a `main` of its own.
-                let error = format!("{error:?}");
+                let error = report::in_words(&error);
                 report::print_error(&error);
                 servers.failure = Some(ExitCode::FAILURE);
                 servers.error = Some(error);

@@ -396,6 +396,12 @@ pub fn ignoring_hangup(command: Command) -> Command {
     wrapped("sh", &["-c", r#"trap "" HUP; exec "$0" "$@""#], command)
 }
 
+/// Returns the command that runs `command` with a limit of the shell's `ulimit`.
+pub fn limited(option: &str, limit: u32, command: Command) -> Command {
+    let script = format!(r#"ulimit {option} {limit}; exec "$0" "$@""#);
+    wrapped("sh", &["-c", &script], command)
+}
+
 /// How soon after a Ctrl-C a server takes another one for one.
 pub const HUMAN: Duration = Duration::from_millis(300);
 
