@@ -864,3 +864,24 @@ fn n2_a_blocked_mask_is_not_handed_on_to_a_successor() {
     assert_eq!(server.ask("/mask"), "SigBlk:\t0000000000000000\n");
     server.stop();
 }
+
+#[test]
+fn h8_a_successor_that_cannot_write_the_pid_file_does_not_take_over() {
+    let mut server = start(&["pid_file=server.pid"]);
+    let path = server.path().join("server.pid");
+    let named = || fs::read_to_string(&path).expect("it is there");
+    let before = named();
+    server.set(&["pid_file=missing/server.pid"]);
+    let said = server.fail_to_restart();
+    assert!(
+        said.contains("failed to write the pid file missing/server.pid"),
+        "{said}"
+    );
+    assert_eq!(named(), before);
+    server.connect();
+    server.set(&["pid_file=server.pid"]);
+    server.restart().expect_exit(0, server.log());
+    assert_ne!(named(), before);
+    server.stop();
+    assert!(!path.exists());
+}

@@ -1,11 +1,13 @@
 //! A. Signals and exit codes.
 
+use std::fs;
 use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use graceful_tests::settings::SIGNALS;
 use graceful_tests::{Connection, SOON, Server, Signal, command, get, process, server};
+use rustix::fs::{CWD, mkfifoat};
 
 #[test]
 fn a1_a_listed_signal_with_nothing_connected_ends_the_process_at_once() {
@@ -466,5 +468,43 @@ fn number_of(name: &str) -> Signal {
         "WINCH" => Signal::WINCH,
         "IO" => Signal::IO,
         _ => panic!("`{name}` has no number here"),
+    }
+}
+
+#[test]
+fn n10_the_pid_file_is_gone_after_every_stop() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let path = directory.path().join("server.pid");
+    for _ in 0..100 {
+        let server = server!("pid_file", path);
+        server.wait_until_ready();
+        assert!(path.exists());
+        server.signal(Signal::TERM);
+        server.exit_within(SOON).expect(0);
+        assert!(!path.exists(), "it stays behind");
+    }
+}
+
+#[test]
+fn n10_what_lies_in_the_place_of_the_pid_file_holds_nothing_up() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let path = directory.path().join("server.pid");
+    for is_forced in [false, true] {
+        let setting = format!("pid_file={}", path.display());
+        let server = server!("echo", setting, "timeout=60s");
+        server.wait_until_ready();
+        fs::remove_file(&path).expect("it was written before the process was ready");
+        mkfifoat(CWD, &path, 0o600.into()).expect("a new directory can be written to");
+        let _sleeping = is_forced.then(|| server.sleeping(60_000));
+        server.signal(Signal::INT);
+        server.wait_for("SIGINT: draining");
+        if is_forced {
+            server.interrupt_again();
+        }
+        server
+            .exit_within(SOON)
+            .expect(if is_forced { 130 } else { 0 });
+        assert!(path.exists(), "it is another's");
+        fs::remove_file(&path).expect("it is there");
     }
 }

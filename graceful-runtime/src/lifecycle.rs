@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -43,6 +44,8 @@ pub(crate) enum Message {
     State(Result<Option<Vec<u8>>, RestartError>),
     /// The successor, or the search for one, has come to something.
     Handover(Report),
+    /// The pid file names this process, or cannot be written.
+    PidFile(io::Result<()>),
     /// The process before this one has said something.
     Predecessor(ParentEvent),
     /// The lifecycle is over and its caller goes on.

@@ -1,16 +1,131 @@
 //! The file with the id of the process: right at every moment, and never removed by somebody else.
+//!
+//! Whatever lies at its path, and whatever file system that is on, must hold up neither signals nor the deadline. So
+//! a thread of its own works on it, and who waits for that thread does so with a limit.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
+
+/// More than a process id and an end of line, which is all that such a file holds.
+const LENGTH_MAX: u64 = 32;
+
+/// The thread that works on the file of this process. A clone speaks to the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeper {
+    path: PathBuf,
+    jobs: mpsc::Sender<Job>,
+}
+
+enum Job {
+    Write(Answer),
+    Restore,
+    Forget,
+    Remove(Answer),
+}
+
+type Answer = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+impl Keeper {
+    /// Starts the thread; it writes nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no thread to be had.
+    pub(crate) fn start(path: PathBuf) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let at = path.clone();
+        thread::Builder::new()
+            .name("graceful-pid-file".into())
+            .spawn(move || work(&at, queue))?;
+        Ok(Self { path, jobs })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the file in the name of this process, and then calls `done`.
+    pub(crate) fn write(&self, done: impl FnOnce(io::Result<()>) + Send + 'static) {
+        self.send(Job::Write(Box::new(done)));
+    }
+
+    /// Writes it again where it was written and does not name this process any more.
+    pub(crate) fn restore(&self) {
+        self.send(Job::Restore);
+    }
+
+    /// Leaves the file to a successor.
+    pub(crate) fn forget(&self) {
+        self.send(Job::Forget);
+    }
+
+    /// Has the file removed, where it still names this process.
+    pub(crate) fn remove(&self) -> Removal {
+        let (sender, answer) = mpsc::channel();
+        self.send(Job::Remove(Box::new(move |result| {
+            // Nobody waits where it took too long.
+            let _ = sender.send(result);
+        })));
+        Removal(answer)
+    }
+
+    fn send(&self, job: Job) {
+        // The thread ends only with the last sender.
+        let _ = self.jobs.send(job);
+    }
+}
+
+/// A removal that was asked for.
+pub(crate) struct Removal(mpsc::Receiver<io::Result<()>>);
+
+impl Removal {
+    /// Waits for it, at most for `limit`.
+    ///
+    /// # Errors
+    ///
+    /// Where the file is ours and cannot be removed, or not in that time.
+    pub(crate) fn wait(self, limit: Duration) -> io::Result<()> {
+        let late = |_| Err(io::ErrorKind::TimedOut.into());
+        self.0.recv_timeout(limit).unwrap_or_else(late)
+    }
+}
+
+fn work(path: &Path, queue: mpsc::Receiver<Job>) {
+    let mut file = None;
+    for job in queue {
+        match job {
+            Job::Write(done) => {
+                let written = PidFile::write(path);
+                done(written.map(|written| file = Some(written)));
+            }
+            Job::Restore => {
+                // Whoever looks for it learns of a failure: the file names a process that has ended.
+                let _ = file.as_ref().map(PidFile::restore);
+            }
+            Job::Forget => file = None,
+            Job::Remove(done) => done(file.take().map_or(Ok(()), PidFile::remove)),
+        }
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Job")
+    }
+}
 
 /// A file that names this process.
 #[derive(Debug)]
-pub(crate) struct PidFile {
+struct PidFile {
     path: PathBuf,
     content: String,
 }
@@ -21,7 +136,7 @@ impl PidFile {
     /// # Errors
     ///
     /// Where the directory does not exist or may not be written to.
-    pub(crate) fn write(path: impl Into<PathBuf>) -> io::Result<Self> {
+    fn write(path: impl Into<PathBuf>) -> io::Result<Self> {
         let file = Self {
             path: path.into(),
             content: format!("{}\n", process::id()),
@@ -34,8 +149,8 @@ impl PidFile {
     /// # Errors
     ///
     /// As [`write`](Self::write).
-    pub(crate) fn restore(&self) -> io::Result<()> {
-        match fs::read_to_string(&self.path) {
+    fn restore(&self) -> io::Result<()> {
+        match read(&self.path) {
             Ok(content) if content == self.content => Ok(()),
             _ => self.replace(),
         }
@@ -55,19 +170,38 @@ impl PidFile {
 
     /// Removes the file if it still names this process.
     ///
-    /// After a hand-over it names the successor: either drop this, or call it all the same.
-    ///
     /// # Errors
     ///
     /// Where the file is ours and cannot be removed.
-    pub(crate) fn remove(self) -> io::Result<()> {
-        match fs::read_to_string(&self.path) {
+    fn remove(self) -> io::Result<()> {
+        match read(&self.path) {
             Ok(content) if content == self.content => fs::remove_file(&self.path),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Reads what may be a pid file; empty where it is something else, such as a pipe that would be waited for.
+fn read(path: &Path) -> io::Result<String> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        // A link, or a pipe's end that nobody has opened.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => {
+            return Ok(String::new());
+        }
+        opened => opened?,
+    };
+    match is_small(&file)? {
+        true => io::read_to_string(file.take(LENGTH_MAX)),
+        false => Ok(String::new()),
+    }
+}
+
+fn is_small(file: &File) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file() && metadata.len() <= LENGTH_MAX)
 }
 
 /// Returns a name beside `path`, so that the rename stays within one file system.
@@ -180,6 +314,30 @@ mod tests {
         assert_eq!(directory.names(), ["server.pid"]);
         PidFile::write(directory.0.join("missing/server.pid")).unwrap_err();
         PidFile::write("/").unwrap_err();
+    }
+
+    #[test]
+    fn what_is_no_pid_file_any_more_is_neither_waited_for_nor_removed() {
+        let directory = Directory::new("other");
+        let path = directory.0.join("server.pid");
+        let put: [fn(&Path); 3] = [
+            |path| rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o600.into()).unwrap(),
+            |path| fs::write(path, "1".repeat(1 << 20)).unwrap(),
+            |path| symlink("/dev/zero", path).unwrap(),
+        ];
+        for put in put {
+            let file = PidFile::write(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            put(&path);
+            file.remove().unwrap();
+            let file = PidFile::write(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            put(&path);
+            file.restore().unwrap();
+            assert_eq!(read(&path).unwrap(), file.content);
+            file.remove().unwrap();
+        }
+        assert!(directory.names().is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, IsTerminal, Write as _};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
@@ -48,6 +49,10 @@ impl Line {
         }
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Says it on this thread: as an event where a subscriber is set, else on standard error.
     pub(crate) fn emit(&self) {
         let is_silent = dispatcher::get_default(|current| current.is::<NoSubscriber>());
@@ -63,18 +68,9 @@ impl Line {
 #[derive(Clone, Debug)]
 pub(crate) struct Output(mpsc::Sender<Job>);
 
-struct Errand(Box<dyn FnOnce() + Send>);
-
-impl fmt::Debug for Errand {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Errand")
-    }
-}
-
 #[derive(Debug)]
 enum Job {
     Say(Line),
-    Run(Errand),
     Flush(mpsc::Sender<()>),
 }
 
@@ -87,7 +83,6 @@ impl Output {
                 for job in queue {
                     match job {
                         Job::Say(line) => line.emit(),
-                        Job::Run(errand) => (errand.0)(),
                         Job::Flush(done) => drop(done.send(())),
                     }
                 }
@@ -99,11 +94,6 @@ impl Output {
     pub(crate) fn say(&self, line: Line) {
         // The thread ends only with the last sender.
         let _ = self.0.send(Job::Say(line));
-    }
-
-    /// Has something done that may block; never blocks itself.
-    pub(crate) fn run(&self, errand: impl FnOnce() + Send + 'static) {
-        let _ = self.0.send(Job::Run(Errand(Box::new(errand))));
     }
 
     /// Waits until everything said so far is written, or for `limit`.
@@ -195,6 +185,17 @@ pub(crate) fn cancelled(reason: Reason) -> Line {
     Line::info(format!(
         "{reason}: the start-up is cancelled: `main` has neither returned nor asked for `graceful::shutdown()`"
     ))
+}
+
+pub(crate) fn pid_file_not_written(path: &Path, error: &io::Error) -> Line {
+    Line::warn(format!(
+        "failed to write the pid file {}: {error}; check that the directory exists and is writable",
+        path.display()
+    ))
+}
+
+pub(crate) fn pid_file_left(error: &io::Error) -> Line {
+    Line::warn(format!("failed to remove the pid file: {error}"))
 }
 
 /// Of a signal that was ignored when the process was started, and stays so.

@@ -29,6 +29,7 @@ use crate::handover::child::Report;
 use crate::handover::dialogue::{ParentEvent, ParentStep};
 use crate::lifecycle::{Lifecycle, Message, Trigger, as_main};
 use crate::phase::{Event, Phase};
+use crate::pid_file;
 use crate::report::{self, Census, Line, Output};
 use crate::server::{IntoServer, Servers};
 use crate::shutdown::Reason;
@@ -50,6 +51,8 @@ const REPORT_LIMIT: Duration = Duration::from_millis(100);
 /// How long an end in time waits for its last line; nor must a full pipe turn it into a forced one.
 const LAST_LINE_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long a process that could serve waits for its pid file to be written, which takes microseconds.
+const PID_FILE_LIMIT: Duration = Duration::from_secs(1);
 /// How often the service manager is told how the drain is doing.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// How much time the service manager is asked for at once.
@@ -201,6 +204,7 @@ struct Process {
     guardian: thread::JoinHandle<()>,
     output: Output,
     runtime: Runtime,
+    pid_file: Option<pid_file::Keeper>,
     claim: Option<Claim>,
 }
 
@@ -248,6 +252,7 @@ impl Process {
             .map(|inherited| Succession::new(inherited, &lifecycle, config))
             .transpose()
             .map_err(StartError::Thread)?;
+        let pid_file = succession.as_ref().and_then(Succession::pid_file).cloned();
         let guardian = Guardian {
             lifecycle: Arc::clone(&lifecycle),
             output: output.clone(),
@@ -262,6 +267,7 @@ impl Process {
             reported: None,
             told: None,
             start: Start::begin(config.start_timeout),
+            pid_file_due: None,
         };
         let guardian = thread::Builder::new()
             .name("graceful".into())
@@ -275,6 +281,7 @@ impl Process {
             guardian,
             output,
             runtime,
+            pid_file,
             claim,
         })
     }
@@ -290,6 +297,7 @@ impl Process {
             guardian,
             output,
             runtime,
+            pid_file,
             claim,
         } = self;
         let outside = Lifecycle::occupy_thread(Some(Arc::clone(&lifecycle)));
@@ -297,6 +305,11 @@ impl Process {
         // Waits for blocking threads and for the destructors of tasks; the guardian bounds it.
         drop(runtime);
         Lifecycle::occupy_thread(outside);
+        if let Some(removed) = pid_file.map(|file| file.remove().wait(LAST_LINE_LIMIT))
+            && let Err(error) = removed
+        {
+            output.say(report::pid_file_left(&error));
+        }
         leave_to_guardian(&lifecycle);
         lifecycle.tell(Message::Happened(Event::Finished));
         if let Some(line) = report::stopped(&lifecycle) {
@@ -408,6 +421,12 @@ where
     match failure {
         _ if lifecycle.is_cut() => DEADLINE_CODE.into(),
         Some(code) => code,
+        None if lifecycle
+            .trigger()
+            .is_some_and(|trigger| trigger.reason == Reason::Failed) =>
+        {
+            ExitCode::FAILURE
+        }
         None => ExitCode::SUCCESS,
     }
 }
@@ -546,6 +565,8 @@ struct Guardian {
     told: Option<Instant>,
     /// The start for which the service manager is asked to wait: this process' own, or a successor's.
     start: Start,
+    /// Until when the pid file may be waited for, where it is being written.
+    pid_file_due: Option<Instant>,
 }
 
 /// A start under way, and how long it may take.
@@ -617,6 +638,7 @@ impl Guardian {
                 Input::Message(Message::Restart(answer)) => self.restart(answer),
                 Input::Message(Message::State(state)) => self.start_successor(state),
                 Input::Message(Message::Handover(report)) => self.on_report(report),
+                Input::Message(Message::PidFile(written)) => self.on_pid_file(written),
                 Input::Message(Message::Predecessor(event)) => self.on_predecessor(event),
                 Input::Message(Message::Dismissed) => return,
                 Input::Shutdown(signal) => self.on_signal(signal),
@@ -652,6 +674,11 @@ impl Guardian {
 
     /// Returns when there is something to do next without being told.
     fn next_due(&self) -> Option<Instant> {
+        let others = self.next_report();
+        others.into_iter().chain(self.pid_file_due).min()
+    }
+
+    fn next_report(&self) -> Option<Instant> {
         let Some(trigger) = self.lifecycle.trigger() else {
             return self.next_request_for_time();
         };
@@ -674,6 +701,9 @@ impl Guardian {
     }
 
     fn on_due(&mut self, now: Instant) {
+        if self.pid_file_due.is_some_and(|due| now >= due) {
+            return self.on_pid_file(Err(io::ErrorKind::TimedOut.into()));
+        }
         let Some(trigger) = self.lifecycle.trigger() else {
             return self.ask_for_time(now);
         };
@@ -784,22 +814,52 @@ impl Guardian {
         match (event, &mut self.succession) {
             (Event::Ready, Some(succession)) if self.lifecycle.phase() == Phase::Starting => {
                 if succession.is_ready() {
-                    self.take_over();
+                    self.begin_take_over();
                 }
-            }
-            (Event::Finished, Some(succession)) => {
-                let complaint = succession.end();
-                complaint.into_iter().for_each(|line| self.output.say(line));
-                self.step(event);
             }
             _ => self.step(event),
         }
     }
 
+    /// Has the pid file written, which comes first: who is told that this process is ready finds it in its name.
+    fn begin_take_over(&mut self) {
+        match self.succession.as_ref().and_then(Succession::pid_file) {
+            None => self.take_over(),
+            // Several servers may say that they are ready.
+            Some(_) if self.pid_file_due.is_some() => {}
+            Some(file) => {
+                let lifecycle = Arc::clone(&self.lifecycle);
+                file.write(move |written| lifecycle.tell(Message::PidFile(written)));
+                self.pid_file_due = Some(Instant::now() + PID_FILE_LIMIT);
+            }
+        }
+    }
+
+    fn on_pid_file(&mut self, written: io::Result<()>) {
+        let is_awaited = self.pid_file_due.take().is_some();
+        let Some(succession) = &self.succession else {
+            return;
+        };
+        if !is_awaited || self.lifecycle.phase() != Phase::Starting {
+            return;
+        }
+        if let (Err(error), Some(file)) = (written, succession.pid_file()) {
+            let line = report::pid_file_not_written(file.path(), &error);
+            if succession.may_fail() {
+                // The file would name the predecessor for ever, which serves on instead.
+                self.lifecycle.set_error(line.text().into());
+                self.output.say(line);
+                return self.trigger(Reason::Failed);
+            }
+            self.output.say(line);
+        }
+        self.take_over();
+    }
+
     fn take_over(&mut self) {
         let lines = self.succession.iter_mut().flat_map(Succession::take_over);
         lines.for_each(|line| self.output.say(line));
-        // Who is told that this process is ready finds the pid file and the listeners in its name.
+        // Who is told that this process is ready finds the listeners in its name.
         self.step(Event::Ready);
     }
 
@@ -808,7 +868,7 @@ impl Guardian {
             return;
         };
         match succession.on_predecessor(event) {
-            step if is_turn(step) => self.take_over(),
+            step if is_turn(step) => self.begin_take_over(),
             ParentStep::Stop => self.trigger(Reason::Call),
             ParentStep::ReportEnd => {
                 let line = succession.bury();
@@ -926,10 +986,14 @@ impl Guardian {
             sys::exit_now(code.into());
         }
         self.output.say(lines);
-        if let Some(pid_file) = self.succession.as_mut().and_then(Succession::pid_file) {
-            self.output.run(move || drop(pid_file.remove()));
-        }
+        let pid_file = self.succession.as_ref().and_then(Succession::pid_file);
+        let removal = pid_file.map(pid_file::Keeper::remove);
+        let limit = Instant::now() + REPORT_LIMIT;
         self.output.flush(REPORT_LIMIT);
+        if let Some(removal) = removal {
+            // Whatever came of it, this is the end.
+            let _ = removal.wait(limit.saturating_duration_since(Instant::now()));
+        }
         sys::exit_now(code.into())
     }
 }

@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use crate::handover::program::Program;
 use crate::handover::state::State;
 use crate::handover::{Inheritance, Refusal};
 use crate::lifecycle::{Lifecycle, Message};
-use crate::pid_file::PidFile;
+use crate::pid_file;
 use crate::report::Line;
 use crate::service_manager::ServiceManager;
 
@@ -81,8 +80,7 @@ pub(crate) struct Succession {
     service_manager: ServiceManager,
     is_main_of_unit: bool,
     restart_timeout: Duration,
-    pid_path: Option<PathBuf>,
-    pid_file: Option<PidFile>,
+    pid_file: Option<pid_file::Keeper>,
     restart: Option<Restart>,
 }
 
@@ -144,6 +142,8 @@ impl Succession {
             let lifecycle = Arc::clone(lifecycle);
             predecessor.watch(move |event| lifecycle.tell(Message::Predecessor(event)))?;
         }
+        let pid_file = config.pid_file.clone();
+        let pid_file = pid_file.map(pid_file::Keeper::start).transpose()?;
         Ok(Self {
             lifecycle: Arc::clone(lifecycle),
             program: claim.program,
@@ -153,8 +153,7 @@ impl Succession {
             service_manager: lifecycle.service_manager.clone(),
             is_main_of_unit: claim.is_main_of_unit,
             restart_timeout: config.restart_timeout,
-            pid_path: config.pid_file.clone(),
-            pid_file: None,
+            pid_file,
             restart: None,
         })
     }
@@ -180,7 +179,7 @@ impl Succession {
     /// The servers accept: this process is the one to talk to. Returns what there is to say of it.
     pub(crate) fn take_over(&mut self) -> Vec<Line> {
         self.listeners.own();
-        let mut lines = self.write_pid_file();
+        let mut lines = Vec::new();
         self.service_manager.ready("serving");
         let mut dropped = Vec::new();
         for unclaimed in self.listeners.close_unclaimed() {
@@ -205,20 +204,15 @@ impl Succession {
         lines
     }
 
-    fn write_pid_file(&mut self) -> Vec<Line> {
-        let Some(path) = &self.pid_path else {
-            return Vec::new();
-        };
-        match PidFile::write(path) {
-            Ok(file) => {
-                self.pid_file = Some(file);
-                Vec::new()
-            }
-            Err(error) => vec![Line::warn(format!(
-                "failed to write the pid file {}: {error}; check that the directory exists and is writable",
-                path.display()
-            ))],
-        }
+    /// Returns the pid file, which names this process before anybody is told that it serves.
+    pub(crate) fn pid_file(&self) -> Option<&pid_file::Keeper> {
+        self.pid_file.as_ref()
+    }
+
+    /// Tells whether the predecessor serves on where this process does not take over.
+    pub(crate) fn may_fail(&self) -> bool {
+        let predecessor = self.predecessor.as_ref();
+        predecessor.is_some_and(Predecessor::waits_for_serving)
     }
 
     /// Lets the service manager keep the listeners over a crash; apart, because it is waited for.
@@ -327,7 +321,7 @@ impl Succession {
     pub(crate) fn conclude(&mut self, result: &Result<(), RestartError>) {
         if let (Err(_), Some(file)) = (result, &self.pid_file) {
             // A successor that ended at the last moment may have put its own id there.
-            let _ = file.restore();
+            file.restore();
         }
         for answer in self
             .restart
@@ -345,27 +339,12 @@ impl Succession {
         if let Report::HandedOver { taken, .. } = report {
             self.listeners.share(taken);
             // It names the successor by now.
-            self.pid_file = None;
+            self.pid_file.iter().for_each(pid_file::Keeper::forget);
         }
     }
 
     pub(crate) fn path(&self) -> String {
         self.program.path().display().to_string()
-    }
-
-    // The end.
-
-    /// Gives the pid file away to be removed.
-    pub(crate) fn pid_file(&mut self) -> Option<PidFile> {
-        self.pid_file.take()
-    }
-
-    /// Removes the pid file, if it is still this process' own.
-    pub(crate) fn end(&mut self) -> Option<Line> {
-        let error = self.pid_file.take()?.remove().err()?;
-        Some(Line::warn(format!(
-            "failed to remove the pid file: {error}"
-        )))
     }
 }
 

@@ -77,6 +77,11 @@ impl Predecessor {
         self.pid
     }
 
+    /// Tells whether the old process is there, and goes on serving unless this one says that it does.
+    pub(crate) fn waits_for_serving(&self) -> bool {
+        self.state == ParentState::Serving
+    }
+
     /// Reports what the old process says, on a thread of its own that ends with the old process. The events go to
     /// [`after`](Self::after), in this order.
     ///
