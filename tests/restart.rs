@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -850,16 +849,12 @@ fn eventually(server: &Deployment, what: &str, is_so: impl Fn(&Deployment) -> bo
 #[test]
 fn n2_a_blocked_mask_is_not_handed_on_to_a_successor() {
     const SCRIPT: &str = r#"exec env --block-signal=TERM,INT,USR1,USR2 current/server "$@""#;
-    let write_wrapper = |command: &mut Command| {
+    let mut server = Deployment::start_by(PROGRAM, &[], "./wrapper", |command| {
         let directory = command
             .get_current_dir()
             .expect("it has a place of its own");
-        let wrapper = directory.join("wrapper");
-        fs::write(&wrapper, format!("#!/bin/sh\n{SCRIPT}\n")).expect("it can be written to");
-        let executable = Permissions::from_mode(0o755);
-        fs::set_permissions(&wrapper, executable).expect("its owner may");
-    };
-    let mut server = Deployment::start_by(PROGRAM, &[], "./wrapper", write_wrapper);
+        write_script(&directory.join("wrapper"), SCRIPT);
+    });
     server.restart().expect_exit(0, server.log());
     assert_eq!(server.ask("/mask"), "SigBlk:\t0000000000000000\n");
     server.stop();
@@ -884,4 +879,47 @@ fn h8_a_successor_that_cannot_write_the_pid_file_does_not_take_over() {
     assert_ne!(named(), before);
     server.stop();
     assert!(!path.exists());
+}
+
+#[test]
+fn n11_the_successor_gets_the_environment_of_the_start() {
+    let mut server = start(&["dotenv=first"]);
+    assert!(environment(&server).contains("DOTENV=first"));
+    for value in ["second", "third"] {
+        server.set(&[&format!("dotenv={value}")]);
+        server.restart().expect_exit(0, server.log());
+        let environment = environment(&server);
+        assert!(
+            environment.contains(&format!("DOTENV={value}")),
+            "{environment:?}"
+        );
+    }
+    server.stop();
+}
+
+/// As `exec -a` of a shell has it.
+#[test]
+fn n12_a_name_that_is_another_programs_restarts_this_one() {
+    let mut server = Deployment::start_by(PROGRAM, &[], "./wrapper", |command| {
+        let directory = command
+            .get_current_dir()
+            .expect("it has a place of its own")
+            .to_owned();
+        write_script(
+            &directory.join("wrapper"),
+            r#"exec -a web current/server "$@""#,
+        );
+        write_script(&directory.join("web"), "exit 7");
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", directory.display()));
+    });
+    for _ in 0..2 {
+        server.restart().expect_exit(0, server.log());
+    }
+    server.stop();
+}
+
+fn write_script(path: &Path, script: &str) {
+    fs::write(path, format!("#!/bin/bash\n{script}\n")).expect("the directory is ours");
+    fs::set_permissions(path, Permissions::from_mode(0o755)).expect("its owner may");
 }

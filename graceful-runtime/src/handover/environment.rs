@@ -1,6 +1,13 @@
 //! The environment, read in one place and once: what the predecessor, the service manager and the orchestrator left there.
 
-use std::{env, ffi::OsString, io, os::fd::RawFd, process, time::Duration};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::{fd::RawFd, unix::ffi::OsStrExt},
+    process,
+    time::Duration,
+};
 
 use super::sys;
 
@@ -19,6 +26,26 @@ pub(crate) const PRIVATE: [&str; 9] = [
     "LISTEN_PIDFDID",
     "FDSTORE",
 ];
+
+/// Returns the environment that this process was started with, whatever it has done to its own since.
+///
+/// # References
+///
+/// `/proc/pid/environ` in proc_pid_environ(5)
+pub(crate) fn of_the_start() -> Vec<(OsString, OsString)> {
+    let Ok(block) = fs::read("/proc/self/environ") else {
+        return env::vars_os().collect();
+    };
+    let entries = block.split(|byte| *byte == 0);
+    entries.filter_map(variable).collect()
+}
+
+/// Reads `name=value`; a name may begin with `=`, by an old custom.
+fn variable(entry: &[u8]) -> Option<(OsString, OsString)> {
+    let end = entry.iter().skip(1).position(|byte| *byte == b'=')? + 1;
+    let own = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+    Some((own(&entry[..end]), own(&entry[end + 1..])))
+}
 
 /// What the environment said when this process began.
 #[derive(Debug)]

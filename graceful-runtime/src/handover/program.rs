@@ -26,13 +26,16 @@ use rustix::{
 
 use super::{environment, sys};
 
-/// How this process was started: the file, the arguments and the directory, as names and not as what they meant then.
+/// How this process was started: the file, the arguments, the environment and the directory, as names and not as what
+/// they meant then.
 ///
 /// A name keeps its symbolic links, so that a deployment which moves `current` to a new release restarts into that one.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     path: PathBuf,
     arguments: Vec<OsString>,
+    /// Not that of now: what a program has read from a file, such as `.env`, would outlive every edit of it.
+    environment: Vec<(OsString, OsString)>,
     directory: Option<PathBuf>,
 }
 
@@ -64,12 +67,18 @@ impl Program {
             .first()
             .map(OsString::as_os_str)
             .unwrap_or_default();
-        let path = find(name, directory.as_deref(), env::var_os("PATH").as_deref())
-            .or_else(|| env::current_exe().ok())
-            .unwrap_or_else(|| name.into());
+        let this = env::current_exe().ok();
+        let environment = environment::of_the_start();
+        let path = environment.iter().find(|(name, _)| name == "PATH");
+        let path = path.map(|(_, path)| path.as_os_str());
+        let found = find(name, directory.as_deref(), path);
+        // Who starts a program may give it any name, even that of another one.
+        let found = found.filter(|found| this.as_deref().is_none_or(|this| is_same(found, this)));
+        let path = found.or(this).unwrap_or_else(|| name.into());
         Self {
             path,
             arguments,
+            environment,
             directory,
         }
     }
@@ -81,6 +90,7 @@ impl Program {
         Self {
             path: path.into(),
             arguments,
+            environment: env::vars_os().collect(),
             directory: None,
         }
     }
@@ -90,7 +100,7 @@ impl Program {
         &self.path
     }
 
-    /// Starts the program with `stdin` as its standard input and `variables` added to the environment of this process.
+    /// Starts the program with `stdin` as its standard input and `variables` added to its environment.
     ///
     /// # Errors
     ///
@@ -129,6 +139,8 @@ impl Program {
         {
             command.current_dir(directory);
         }
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        command.env_clear().envs(environment);
         for name in environment::PRIVATE {
             command.env_remove(name);
         }
@@ -145,14 +157,16 @@ fn logical_directory() -> Option<PathBuf> {
     let logical = env::var_os("PWD")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());
-    let same = |a: &Path, b: &Path| {
-        let (a, b) = (fs::metadata(a).ok()?, fs::metadata(b).ok()?);
-        Some((a.dev(), a.ino()) == (b.dev(), b.ino()))
-    };
     match (logical, physical) {
-        (Some(logical), Some(physical)) if same(&logical, &physical) == Some(true) => Some(logical),
+        (Some(logical), Some(physical)) if is_same(&logical, &physical) => Some(logical),
         (_, physical) => physical,
     }
+}
+
+/// Tells whether two names mean the same file or directory.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 /// Finds the file that the shell meant by `name`.

@@ -13,7 +13,19 @@ use tokio::net::UnixStream;
 
 fn main() -> ExitCode {
     let settings = Settings::from_args();
+    if let Some(value) = settings.text("dotenv") {
+        load(value);
+    }
     settings.config().run(start(settings))
+}
+
+/// Does what is done with a file of variables: those that are set already stay.
+#[allow(unsafe_code, reason = "a program may")]
+fn load(value: &str) {
+    if std::env::var_os("DOTENV").is_none() {
+        // SAFETY: there is no other thread yet.
+        unsafe { std::env::set_var("DOTENV", value) };
+    }
 }
 
 async fn start(settings: Settings) -> io::Result<Vec<Running>> {

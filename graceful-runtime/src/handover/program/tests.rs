@@ -81,8 +81,7 @@ fn a_file_that_cannot_be_run_is_an_error_for_a_child_and_for_an_orphan() {
     for (path, kind) in cases {
         let program = Program {
             path,
-            arguments: vec!["x".into()],
-            directory: None,
+            ..Program::new("", &["x"])
         };
         for parentage in [Parentage::Child, Parentage::Orphan] {
             let stdin = File::open("/dev/null").unwrap();
@@ -94,11 +93,7 @@ fn a_file_that_cannot_be_run_is_an_error_for_a_child_and_for_an_orphan() {
 
 #[test]
 fn a_child_has_a_status_and_an_orphan_none() {
-    let program = Program {
-        path: "/bin/sh".into(),
-        arguments: ["sh", "-c", "exit 3"].map(OsString::from).into(),
-        directory: None,
-    };
+    let program = Program::new("/bin/sh", &["sh", "-c", "exit 3"]);
     let start = |parentage| {
         let stdin = File::open("/dev/null").unwrap();
         program.start(parentage, stdin.into(), &[]).unwrap()
@@ -115,11 +110,7 @@ fn a_child_has_a_status_and_an_orphan_none() {
 
 #[test]
 fn a_process_that_hangs_is_killed() {
-    let program = Program {
-        path: "/bin/sleep".into(),
-        arguments: ["sleep", "600"].map(OsString::from).into(),
-        directory: None,
-    };
+    let program = Program::new("/bin/sleep", &["sleep", "600"]);
     for parentage in [Parentage::Child, Parentage::Orphan] {
         let stdin = File::open("/dev/null").unwrap();
         let mut hung = program.start(parentage, stdin.into(), &[]).unwrap();
