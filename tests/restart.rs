@@ -669,6 +669,24 @@ fn h12_a_signal_during_a_restart_ends_both() {
     }
 }
 
+/// The successor cannot stop, so that it is there when the second one comes.
+#[test]
+fn h12_a_second_int_during_a_restart_ends_both() {
+    let server = start(&["timeout=60s"]);
+    let gate = server.set_gate(&["start=blocking", "timeout=60s"]);
+    let _request = server.sleeping(60_000);
+    server.serving().signal(Signal::USR2);
+    let (successor, held) = server.successor_at(&gate);
+    drop(held);
+    server.log().wait_for("blocking");
+    server.serving().signal(Signal::INT);
+    thread::sleep(process::HUMAN);
+    server.serving().signal(Signal::INT);
+    server.serving().expect_exit(130, server.log());
+    successor.wait(server.log());
+    server.addresses()[0].wait_until_refused();
+}
+
 #[test]
 fn h12_a_signal_to_all_of_them_during_a_restart_ends_both() {
     let server = start(&["timeout=60s"]);

@@ -986,13 +986,18 @@ impl Guardian {
             sys::exit_now(code.into());
         }
         self.output.say(lines);
+        // A successor that is not told would take the end of this process for its turn, and serve.
+        if let Some(succession) = &self.succession {
+            succession.end_restart(REPORT_LIMIT);
+        }
         let pid_file = self.succession.as_ref().and_then(Succession::pid_file);
         let removal = pid_file.map(pid_file::Keeper::remove);
         let limit = Instant::now() + REPORT_LIMIT;
-        self.output.flush(REPORT_LIMIT);
+        let left = || limit.saturating_duration_since(Instant::now());
+        self.output.flush(left());
         if let Some(removal) = removal {
             // Whatever came of it, this is the end.
-            let _ = removal.wait(limit.saturating_duration_since(Instant::now()));
+            let _ = removal.wait(left());
         }
         sys::exit_now(code.into())
     }

@@ -313,6 +313,17 @@ impl Succession {
         }
     }
 
+    /// Ends a restart under way because this process ends at once, and waits for that at most for `limit`.
+    pub(crate) fn end_restart(&self, limit: Duration) {
+        let restart = self.restart.as_ref();
+        if let Some(handover) = restart.and_then(|restart| restart.handover.as_ref()) {
+            // Once for a successor that has not heard of a stop, and once more because there is no time.
+            handover.abort();
+            handover.abort();
+            handover.wait(limit);
+        }
+    }
+
     fn stopped_meanwhile() -> RestartError {
         RestartError::new("this process was told to stop meanwhile")
     }

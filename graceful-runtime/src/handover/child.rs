@@ -8,7 +8,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     process::{self, ExitStatus},
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -63,6 +63,8 @@ pub(crate) enum Report {
 #[derive(Debug)]
 pub(crate) struct Handover {
     abort: Arc<OwnedFd>,
+    /// Disconnected when the thread has ended.
+    thread: mpsc::Receiver<()>,
 }
 
 impl Handover {
@@ -76,17 +78,30 @@ impl Handover {
         plan: Plan,
         report: impl FnMut(Report) + Send + 'static,
     ) -> io::Result<Self> {
-        let abort = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        // A semaphore: each call of `abort` is one that can be read.
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK | EventfdFlags::SEMAPHORE;
+        let abort = Arc::new(eventfd(0, flags)?);
+        let (alive, thread) = mpsc::channel();
         let handover = Self {
             abort: Arc::clone(&abort),
+            thread,
         };
         thread::Builder::new()
             .name("graceful-handover".into())
-            .spawn(move || hand_over(plan, abort, report))?;
+            .spawn(move || {
+                let _alive: mpsc::Sender<()> = alive;
+                hand_over(plan, abort, report);
+            })?;
         Ok(handover)
     }
 
-    /// Stops the successor, because this process stops as well. Too late, once it serves.
+    /// Waits until the thread has ended, at most for `limit`.
+    pub(crate) fn wait(&self, limit: Duration) {
+        // Nobody sends anything.
+        let _ = self.thread.recv_timeout(limit);
+    }
+
+    /// Stops the successor, because this process stops as well; the second time at once. Too late, once it serves.
     pub(crate) fn abort(&self) {
         // Fails only where it was called 2⁶⁴ times.
         let _ = rustix::io::write(&self.abort, &1u64.to_ne_bytes());
@@ -323,10 +338,28 @@ impl<R: FnMut(Report)> Driver<R> {
     fn stop(mut self) {
         self.say(&ToChild::Abort);
         self.successor.terminate();
-        self.successor.wait(STOP_GRACE);
+        self.wait_for_end(STOP_GRACE);
         self.successor.kill();
         self.service_manager.unmute();
         (self.report)(Report::Failed(Failure::Aborted));
+    }
+
+    /// Waits for the end of the successor, until there is no more time for that.
+    fn wait_for_end(&self, limit: Duration) {
+        let sources = Sources {
+            channel: None,
+            abort: Some(self.abort.as_fd()),
+            end: self.successor.end(),
+            barrier: None,
+        };
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let ready = sources.wait(Some(left));
+            if ready.end || ready.abort || left.is_zero() {
+                return;
+            }
+        }
     }
 
     fn report_loss(mut self) {
@@ -356,6 +389,7 @@ struct Sources<T> {
 }
 
 impl Sources<Option<BorrowedFd<'_>>> {
+    /// Waits until one of them has something, for `limit` at most; a signal may make it less.
     fn wait(&self, limit: Option<Duration>) -> Sources<bool> {
         let sources = [self.channel, self.abort, self.end, self.barrier];
         let mut polled: Vec<_> = sources

@@ -50,7 +50,10 @@ async fn start(settings: Settings) -> io::Result<Vec<Running>> {
         Some("panic") => panic!("no luck"),
         Some("abort") => process::abort(),
         Some("pending") => pending().await,
-        Some("blocking") => thread::sleep(Duration::from_secs(60)),
+        Some("blocking") => {
+            println!("blocking");
+            thread::sleep(Duration::from_secs(60));
+        }
         _ => {}
     }
     Ok(servers)
