@@ -33,6 +33,7 @@ with_axum_and_tonic! {
     half_a_head_may_be_completed
     http2_clients_that_do_not_follow_are_ended
     http2_streams_finish
+    k8_a_response_of_one_piece_is_in_flight_until_the_kernel_has_it
     idle_connections_are_closed
     keep_alive_clients_lose_nothing
     lame_duck_goes_on_accepting
@@ -294,6 +295,32 @@ fn http2_streams_finish(framework: &str) {
     server.drain();
     let frames = client.rest();
     assert_eq!(body_of(1, &frames), "slept");
+    assert!(has_goaway(&frames), "{frames:?}");
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has("1 request finished, 0 cut"), "{log}");
+}
+
+fn k8_a_response_of_one_piece_is_in_flight_until_the_kernel_has_it(framework: &str) {
+    const SIZE: u32 = 5_000_000;
+    let server = start(framework, &[]);
+    let mut client = Http2::over(server.connect());
+    client.get(1, &format!("/big?bytes={SIZE}"));
+    // All of it is in the hands of the framework's HTTP/2 from here on.
+    let mut frames = Vec::new();
+    while !matches!(frames.last(), Some(Frame::Data { .. })) {
+        frames.extend(client.next());
+    }
+    server.drain();
+    let line = server.wait_for("waiting for");
+    assert!(line.contains("1 request: GET /big"), "{line}");
+    // Longer than a connection is kept that has no stream.
+    sleep(Duration::from_secs(2));
+    for _ in 0..5 {
+        client.make_room(1, SIZE / 5);
+        sleep(Duration::from_millis(100));
+    }
+    frames.extend(client.rest());
+    assert_eq!(body_of(1, &frames).len(), SIZE as usize);
     assert!(has_goaway(&frames), "{frames:?}");
     let log = server.exit_within(SOON).expect(0);
     assert!(log.has("1 request finished, 0 cut"), "{log}");

@@ -1,10 +1,12 @@
 //! What the framework answers, counted and given its last words.
 
+use std::any::Any;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use hyper::body::{Frame, SizeHint};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -99,7 +101,7 @@ where
             _origin: origin,
         };
         Responding {
-            may_close: is_http1,
+            is_http1,
             is_connect: request.method() == Method::CONNECT,
             future: self.service.call(request),
             ticket: Some(ticket),
@@ -167,7 +169,7 @@ pin_project! {
     pub struct Responding<F> {
         #[pin]
         future: F,
-        may_close: bool,
+        is_http1: bool,
         is_connect: bool,
         // `None`: the response has been made.
         ticket: Option<Ticket>,
@@ -189,17 +191,63 @@ where
             let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             if is_switch || (*this.is_connect && response.status().is_success()) {
                 guard.upgrade();
-            } else if *this.may_close && _origin.connection().is_last_response() {
+            } else if *this.is_http1 && _origin.connection().is_last_response() {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
         }
-        Poll::Ready(Ok(response.map(|body| Body { body, ticket })))
+        let hold = |ticket| match *this.is_http1 {
+            true => Held::Http1(ticket),
+            false => Held::Http2(Arc::new(ticket)),
+        };
+        let held = ticket.map(hold);
+        Poll::Ready(Ok(response.map(|body| Body { body, held })))
+    }
+}
+
+/// What keeps a request in flight while its response is sent.
+#[derive(Debug)]
+enum Held {
+    Http1(Ticket),
+    /// h2 takes a body whole and sends it as the client makes room, so every piece of it holds on, too.
+    Http2(Arc<Ticket>),
+}
+
+impl Held {
+    /// Takes note of a piece of the body, which holds on where it is made of [`Bytes`], as those of axum and tonic are.
+    fn note<D: Buf + 'static>(&mut self, piece: &mut D) {
+        match self {
+            Self::Http1(ticket) => ticket.guard.add(piece.remaining()),
+            Self::Http2(ticket) => {
+                if let Some(bytes) = (piece as &mut dyn Any).downcast_mut::<Bytes>() {
+                    let piece = Piece {
+                        bytes: mem::take(bytes),
+                        _ticket: Arc::clone(ticket),
+                    };
+                    *bytes = Bytes::from_owner(piece);
+                }
+            }
+        }
+    }
+}
+
+/// A piece of a body.
+struct Piece {
+    bytes: Bytes,
+    _ticket: Arc<Ticket>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 pin_project! {
     /// The body of a response of a [`Layered`] service; the request is in flight until it is dropped.
+    ///
+    /// Over HTTP/2 until its pieces have been sent as well, where they are [`Bytes`]; others count as sent when
+    /// the framework has them.
     ///
     /// ```
     /// type Response<B> = hyper::Response<graceful::adapt::Body<B>>;
@@ -208,11 +256,14 @@ pin_project! {
     pub struct Body<B> {
         #[pin]
         body: B,
-        ticket: Option<Ticket>,
+        held: Option<Held>,
     }
 }
 
-impl<B: hyper::body::Body> hyper::body::Body for Body<B> {
+impl<B> hyper::body::Body for Body<B>
+where
+    B: hyper::body::Body<Data: 'static>,
+{
     type Data = B::Data;
     type Error = B::Error;
 
@@ -221,9 +272,11 @@ impl<B: hyper::body::Body> hyper::body::Body for Body<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        let polled = this.body.poll_frame(cx);
-        if let (Poll::Ready(Some(Ok(frame))), Some(ticket)) = (&polled, this.ticket) {
-            ticket.guard.add(frame.data_ref().map_or(0, Buf::remaining));
+        let mut polled = this.body.poll_frame(cx);
+        if let (Poll::Ready(Some(Ok(frame))), Some(held)) = (&mut polled, this.held)
+            && let Some(piece) = frame.data_mut()
+        {
+            held.note(piece);
         }
         polled
     }

@@ -118,6 +118,7 @@ fn app() -> Router {
         .route("/", get(|| async { "hello" }))
         .route("/sleep", get(sleep))
         .route("/upload", post(upload))
+        .route("/big", get(big))
         .route("/peer", get(peer))
         .route("/adapted_peer", get(adapted_peer))
         .route("/pid", get(|| async { std::process::id().to_string() }))
@@ -154,6 +155,18 @@ async fn peer(ConnectInfo(address): ConnectInfo<SocketAddr>) -> String {
 
 async fn adapted_peer(ConnectInfo(PeerAddr(address)): ConnectInfo<PeerAddr>) -> String {
     format!("{address:?}")
+}
+
+/// Answers as many bytes as the query says, `bytes=`, in one piece.
+async fn big(uri: Uri) -> Vec<u8> {
+    println!("handling /big");
+    let count = uri.query().and_then(|query| query.strip_prefix("bytes="));
+    vec![
+        b'x';
+        count
+            .and_then(|count| count.parse().ok())
+            .unwrap_or_default()
+    ]
 }
 
 async fn upload(body: Bytes) -> String {
