@@ -262,3 +262,42 @@ fn b9_an_upload_that_nobody_wants_and_that_never_ends_holds_up_nothing() {
         server.exit_within(SOON).expect(0);
     });
 }
+
+#[test]
+fn n16_nothing_that_a_client_has_chosen_reaches_the_log_raw_or_at_length() {
+    let server = server!("echo", "timeout=2s");
+    let method = "M".repeat(5_000);
+    let paths = [
+        "\u{9b}31m",
+        "\u{85}",
+        "\u{2028}",
+        "\u{202e}",
+        "\u{feff}",
+        &"x".repeat(5_000),
+    ];
+    let mut connections = Vec::new();
+    for (number, path) in (1..).zip(paths.iter().cycle().take(20)) {
+        let mut connection = server.connect();
+        connection.send(format!(
+            "{method} /named/{path} HTTP/1.1\r\nhost: test\r\n\r\n"
+        ));
+        connections.push(connection);
+        server.wait_for_times("handling /named/", number);
+    }
+    server.signal(Signal::TERM);
+    let log = server.exit_within(SOON).expect(124);
+    let lines = log.lines_with("graceful: ");
+    assert!(
+        lines.iter().any(|line| line.contains(r"/named/\u{9b}31m")),
+        "{lines:#?}"
+    );
+    assert!(
+        lines.iter().any(|line| line.contains("20 cut")),
+        "{lines:#?}"
+    );
+    for line in lines {
+        assert!(line.len() <= 400 + "graceful: ".len(), "{line}");
+        let is_raw = |one: char| one.is_control() || "\u{2028}\u{202e}\u{feff}".contains(one);
+        assert!(!line.contains(is_raw), "{line:?}");
+    }
+}

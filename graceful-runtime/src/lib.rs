@@ -71,6 +71,7 @@ mod status;
 mod succession;
 mod sys;
 mod tasks;
+mod text;
 mod timer;
 
 /// Turns an `async fn main` that returns a server into a process that starts, drains and stops.

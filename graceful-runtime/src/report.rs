@@ -17,9 +17,14 @@ use crate::lifecycle::{Lifecycle, Trigger};
 use crate::phase::Phase;
 use crate::shutdown::Reason;
 use crate::signal::Signal;
+use crate::text::printable;
 
 /// How many requests, tasks and hooks a line names before it counts the rest.
 const NAMED_MAX: usize = 8;
+/// How many bytes the names in a line may have, so that there is room for the rest of it.
+const NAMES_MAX: usize = 280;
+/// How many bytes a line may have.
+const LINE_MAX: usize = 400;
 
 /// A line and how loud it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,17 +41,16 @@ enum Level {
 
 impl Line {
     pub(crate) fn info(text: impl Into<String>) -> Self {
-        Self {
-            level: Level::Info,
-            text: text.into(),
-        }
+        Self::new(Level::Info, &text.into())
     }
 
     pub(crate) fn warn(text: impl Into<String>) -> Self {
-        Self {
-            level: Level::Warn,
-            text: text.into(),
-        }
+        Self::new(Level::Warn, &text.into())
+    }
+
+    fn new(level: Level, text: &str) -> Self {
+        let text = printable(text, LINE_MAX);
+        Self { level, text }
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -437,17 +441,25 @@ impl Census {
     /// Names everything, as far as there is room in a line.
     fn named(&self) -> String {
         let mut parts = Vec::new();
+        let mut room = NAMES_MAX;
         for (names, kind) in self.kinds() {
             if names.is_empty() {
                 continue;
             }
-            let mut part = format!("{}: {}", count(names.len(), kind), first(names));
-            if names.len() > NAMED_MAX {
-                let _ = write!(part, " and {} more", names.len() - NAMED_MAX);
+            let named = first(names, &mut room);
+            let mut part = count(names.len(), kind);
+            if !named.is_empty() {
+                let _ = write!(part, ": {}", named.join(", "));
+            }
+            match names.len() - named.len() {
+                more @ 1.. if !named.is_empty() => {
+                    let _ = write!(part, " and {more} more");
+                }
+                _ => {}
             }
             parts.push(part);
         }
-        parts.extend(self.backlogs.iter().take(NAMED_MAX).cloned());
+        parts.extend(first(&self.backlogs, &mut room).iter().cloned());
         if self.idle > 0 {
             parts.push(count(self.idle, "idle connection"));
         }
@@ -458,8 +470,17 @@ impl Census {
     }
 }
 
-fn first(names: &[String]) -> String {
-    names[..names.len().min(NAMED_MAX)].join(", ")
+/// Returns the first of `names` that fit into `room`, which gets less by them.
+fn first<'a>(names: &'a [String], room: &mut usize) -> &'a [String] {
+    let mut fits = 0;
+    for name in names.iter().take(NAMED_MAX) {
+        let Some(left) = room.checked_sub(name.len()) else {
+            break;
+        };
+        *room = left;
+        fits += 1;
+    }
+    &names[..fits]
 }
 
 /// Counts everything, as in ` 2 requests, 5 idle connections`.

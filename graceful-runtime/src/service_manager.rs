@@ -28,6 +28,8 @@ use rustix::{
 };
 use sd_notify::NotifyState;
 
+use crate::text::printable;
+
 /// How long a message may wait for room in the manager's queue.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Marks what is ours among the names in the manager's store.
 const STORE_PREFIX: &str = "graceful@";
+
+/// The longest status, in bytes; it is a line of `systemctl status`.
+const STATUS_MAX: usize = 400;
 
 /// The longest name in the manager's store, in bytes.
 const STORE_NAME_MAX: usize = 255;
@@ -323,7 +328,7 @@ fn address(path: &OsStr) -> io::Result<SocketAddrUnix> {
 
 /// The protocol is made of lines, and a status is one of them.
 fn one_line(status: &str) -> String {
-    status.replace(['\n', '\r'], " ")
+    printable(status, STATUS_MAX)
 }
 
 /// Returns the name in the manager's store for a listener that was asked for as `asked`; a name must not have colons.

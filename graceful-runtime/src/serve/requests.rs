@@ -7,6 +7,8 @@ use hyper::http::uri::PathAndQuery;
 use slab::Slab;
 use tokio::time::Instant;
 
+use crate::text::printable;
+
 /// A request in flight, as the report names it.
 #[derive(Clone, Debug)]
 pub(crate) struct InFlight {
@@ -19,10 +21,8 @@ impl fmt::Display for InFlight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The query may hold what must not be in a log.
         let path = self.path.as_ref().map_or("", PathAndQuery::path);
-        match path.char_indices().nth(100) {
-            Some((end, _)) => write!(f, "{} {}…", self.method, &path[..end]),
-            None => write!(f, "{} {path}", self.method),
-        }
+        let (method, path) = (printable(self.method.as_str(), 20), printable(path, 100));
+        write!(f, "{method} {path}")
     }
 }
 

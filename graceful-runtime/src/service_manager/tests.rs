@@ -74,7 +74,7 @@ fn each_message_has_the_words_of_the_protocol() {
     service.ready("listening");
     assert_eq!(manager.hear(), "READY=1\nSTATUS=listening\n");
     service.status("two\nlines");
-    assert_eq!(manager.hear(), "STATUS=two lines\n");
+    assert_eq!(manager.hear(), "STATUS=two\\nlines\n");
     service.stopping("draining");
     assert_eq!(manager.hear(), "STOPPING=1\nSTATUS=draining\n");
     service.extend_timeout(Duration::from_millis(1500));

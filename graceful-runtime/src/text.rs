@@ -1,0 +1,72 @@
+//! What of others' words may be printed: nothing that a terminal obeys, that looks like the end of a line or that
+//! turns the direction of the text, and not too much of it.
+
+/// Returns `text` on one line of at most `max` bytes; what is left out is an ellipsis.
+///
+/// Control and format characters are escaped as Rust writes them. A name that a client has chosen must not end
+/// a line, nor send a terminal an escape sequence, of which U+009B begins one without an ESC.
+pub(crate) fn printable(text: &str, max: usize) -> String {
+    const ELLIPSIS: &str = "…";
+
+    let mut line = String::new();
+    let mut end = 0;
+    for character in text.chars() {
+        match character {
+            '"' | '\'' | '\\' => line.push(character),
+            // Escapes what cannot be printed: categories Cc, Cf, Zl, Zp and the like.
+            _ => line.extend(character.escape_debug()),
+        }
+        if line.len() > max {
+            line.truncate(end);
+            line.push_str(ELLIPSIS);
+            return line;
+        }
+        if line.len() + ELLIPSIS.len() <= max {
+            end = line.len();
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        for (text, expected) in [
+            ("GET /größe?\"x\"", "GET /größe?\"x\""),
+            ("a\nb\r\u{1b}[2J", r"a\nb\r\u{1b}[2J"),
+            (
+                "\u{9b}31m \u{85} \u{2028} \u{2029}",
+                r"\u{9b}31m \u{85} \u{2028} \u{2029}",
+            ),
+            (
+                "\u{202e}\u{2066}\u{200b}\u{feff}\u{ad}",
+                r"\u{202e}\u{2066}\u{200b}\u{feff}\u{ad}",
+            ),
+            ("\u{e0041}\u{7f}\0", r"\u{e0041}\u{7f}\0"),
+        ] {
+            let line = printable(text, 400);
+            assert_eq!(line, expected);
+            assert_eq!(printable(&line, 400), line, "it can be done twice");
+        }
+    }
+
+    #[test]
+    fn a_line_has_its_length_whatever_is_cut() {
+        for text in ["x".repeat(1000), "ü".repeat(1000), "\u{9b}".repeat(1000)] {
+            for max in 3..100 {
+                let line = printable(&text, max);
+                assert!(line.len() <= max && line.ends_with('…'), "{max}: {line}");
+                assert_eq!(
+                    line.matches('{').count(),
+                    line.matches('}').count(),
+                    "{line}"
+                );
+            }
+        }
+        assert_eq!(printable("12345", 5), "12345");
+        assert_eq!(printable("123456", 5), "12…");
+    }
+}
