@@ -941,3 +941,24 @@ fn write_script(path: &Path, script: &str) {
     fs::write(path, format!("#!/bin/bash\n{script}\n")).expect("the directory is ours");
     fs::set_permissions(path, Permissions::from_mode(0o755)).expect("its owner may");
 }
+
+#[test]
+fn n6_a_listener_whose_file_is_gone_is_bound_anew_by_the_successor() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let path = directory.path().join("socket");
+    let mut server = start(&[&format!("listen=unix:{}", path.display())]);
+    let mut kept = server.connect();
+    fs::remove_file(&path).expect("the server listens there");
+    let mut old = server.restart();
+    assert_eq!(kept.get("/pid").text(), old.id().to_string());
+    old.expect_exit(0, server.log());
+    assert!(
+        server
+            .log()
+            .has("was inherited, but its file is gone: bound anew")
+    );
+    old = server.restart();
+    old.expect_exit(0, server.log());
+    server.connect();
+    server.stop_and(|_| assert!(!path.exists()));
+}

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -298,4 +299,18 @@ fn n5_a_slow_successor_is_given_its_time() {
     told.wait_for("RELOADING=1");
     told.wait_for_times("EXTEND_TIMEOUT_USEC=10000000", asked + 2);
     stop(server);
+}
+
+#[test]
+fn n6_a_socket_of_a_manager_whose_file_is_gone_is_bound_anew() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let path = directory.path().join("socket");
+    let socket = UnixListener::bind(&path).expect("a new directory can be written to");
+    fs::remove_file(&path).expect("it was just made");
+    let listen = format!("listen=unix:{}", path.display());
+    let server = Server::start(activated(socket, "$$", command!("echo", listen)));
+    assert_eq!(server.connect().get("/pid").text(), server.id().to_string());
+    server.wait_for("was inherited, but its file is gone: bound anew");
+    stop(server);
+    assert!(!path.exists());
 }

@@ -184,9 +184,14 @@ impl Succession {
         let mut dropped = Vec::new();
         for unclaimed in self.listeners.close_unclaimed() {
             let name = &unclaimed.name;
-            lines.push(Line::info(format!(
-                "{name} was inherited and is not used any more: closed"
-            )));
+            lines.push(match unclaimed.is_lost {
+                false => Line::info(format!(
+                    "{name} was inherited and is not used any more: closed"
+                )),
+                true => Line::warn(format!(
+                    "{name} was inherited, but its file is gone: bound anew"
+                )),
+            });
             match unclaimed.origin {
                 Origin::Predecessor(index) => dropped.push(index),
                 Origin::Store(name) => self.service_manager.remove_stored(&name),

@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::FileTypeExt,
+    },
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -40,6 +43,8 @@ pub(crate) struct Inherited {
     socket: OwnedFd,
     keeper: Keeper,
     origin: Origin,
+    /// It was asked for, and its file is gone.
+    is_lost: bool,
 }
 
 /// Who gave a listener to this process.
@@ -69,6 +74,8 @@ pub(crate) struct Unclaimed {
     pub(crate) name: String,
     /// Who gave it.
     pub(crate) origin: Origin,
+    /// It was asked for, but its file was gone, so that nobody could have reached it.
+    pub(crate) is_lost: bool,
 }
 
 /// A listener that a successor gets.
@@ -114,20 +121,23 @@ impl Listeners {
 
     /// Finds an inherited listener by the address as asked for, else by where it is bound; the first that nobody has taken.
     ///
-    /// `addresses` are what `asked` stands for. A port 0 matches by the order of asking alone.
+    /// `addresses` are what `asked` stands for. A port 0 matches by the order of asking alone. A UNIX listener whose file is
+    /// gone is reached by nobody, and found only by a name that says nothing of where to bind another one.
     pub(crate) fn claim(&self, asked: &str, addresses: &[SockAddr]) -> Option<Claimed> {
         let mut lists = self.lock();
-        let index = lists
-            .inherited
-            .iter()
-            .position(|listener| listener.asked == asked)
-            .or_else(|| {
-                lists
-                    .inherited
-                    .iter()
-                    .position(|listener| listener.is_bound_to(addresses))
-            })?;
-        let listener = lists.inherited.remove(index);
+        let inherited = &mut lists.inherited;
+        let index = loop {
+            let by_name = |listener: &Inherited| !listener.is_lost && listener.asked == asked;
+            let by_place =
+                |listener: &Inherited| !listener.is_lost && listener.is_bound_to(addresses);
+            let found = inherited.iter().position(by_name);
+            let index = found.or_else(|| inherited.iter().position(by_place))?;
+            if asked.starts_with(BY_NAME) || !inherited[index].leads_nowhere() {
+                break index;
+            }
+            inherited[index].is_lost = true;
+        };
+        let listener = inherited.remove(index);
         if listener.keeper == Keeper::Store {
             lists.stored.push(asked.to_owned());
         }
@@ -305,7 +315,16 @@ impl Inherited {
             socket,
             keeper,
             origin,
+            is_lost: false,
         })
+    }
+
+    /// Tells whether it is a UNIX listener in whose place there is no socket any more.
+    fn leads_nowhere(&self) -> bool {
+        let is_socket = |path| fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
+        self.bound
+            .as_pathname()
+            .is_some_and(|path| !is_socket(path))
     }
 
     fn is_bound_to(&self, addresses: &[SockAddr]) -> bool {
@@ -322,13 +341,16 @@ impl Inherited {
     }
 
     fn close(self) -> Unclaimed {
-        if let (Keeper::Nobody, Some(path)) = (self.keeper, self.bound.as_pathname()) {
+        if let (Keeper::Nobody, false, Some(path)) =
+            (self.keeper, self.is_lost, self.bound.as_pathname())
+        {
             // Somebody else may have removed it; then there is nothing left to do.
             let _ = fs::remove_file(path);
         }
         Unclaimed {
             name: self.asked,
             origin: self.origin,
+            is_lost: self.is_lost,
         }
     }
 }

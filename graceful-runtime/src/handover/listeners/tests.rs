@@ -129,7 +129,8 @@ fn what_nobody_asked_for_is_closed_and_named() {
         closed,
         expected.map(|(name, origin)| Unclaimed {
             name: name.into(),
-            origin
+            origin,
+            is_lost: false,
         })
     );
     assert!(!path.0.exists() && kept_path.0.exists());
@@ -241,4 +242,29 @@ fn a_stored_listener_can_be_taken_back_and_one_of_a_unit_cannot() {
     listeners.withdraw(&ServiceManager::default());
     assert_eq!(keepers(), [Keeper::Nobody, Keeper::Unit]);
     assert!(!stored.is_shared() && unit.is_shared());
+}
+
+#[test]
+fn a_unix_listener_whose_file_is_gone_is_left_and_keeps_the_place_of_the_next() {
+    let path = SocketPath::new("lost");
+    let asked = format!("unix:{}", path.0.display());
+    let listener = UnixListener::bind(&path.0).unwrap();
+    let given = |asked: &str| {
+        let socket = listener.as_fd().try_clone_to_owned().unwrap();
+        let origin = Origin::Predecessor(0);
+        Inherited::new(socket, asked.into(), Keeper::Nobody, origin).unwrap()
+    };
+    let place = SockAddr::unix(&path.0).unwrap();
+    let listeners = Listeners::new(vec![given(&asked), given("systemd:web")]);
+    fs::remove_file(&path.0).unwrap();
+    assert!(listeners.claim(&asked, &[place]).is_none());
+    assert!(
+        listeners.claim("systemd:web", &[]).is_none(),
+        "it is lost by its place, too"
+    );
+    let next = UnixListener::bind(&path.0).unwrap();
+    let unclaimed = listeners.close_unclaimed();
+    assert!(unclaimed.iter().all(|unclaimed| unclaimed.is_lost));
+    UnixStream::connect(&path.0).expect("the next one is there");
+    drop(next);
 }
