@@ -962,3 +962,19 @@ fn n6_a_listener_whose_file_is_gone_is_bound_anew_by_the_successor() {
     server.connect();
     server.stop_and(|_| assert!(!path.exists()));
 }
+
+#[test]
+fn n7_a_changed_address_that_the_predecessor_is_in_the_way_of_is_said_so() {
+    let mut server = start(&["listen=127.0.0.1:0"]);
+    let Address::Tcp(old) = server.addresses()[0] else {
+        panic!("it is a TCP socket")
+    };
+    server.set(&[&format!("listen=0.0.0.0:{}", old.port())]);
+    let said = server.fail_to_restart();
+    assert!(
+        said.contains("the process before this one listens on 127.0.0.1:0"),
+        "{said}"
+    );
+    server.connect();
+    server.stop();
+}

@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use graceful_tests::log::Log;
-use graceful_tests::process::activated;
+use graceful_tests::process::{activated, activated_as};
 use graceful_tests::{Address, Connection, LIMIT, Manager, Server, Signal, command, get};
 
 #[test]
@@ -313,4 +313,26 @@ fn n6_a_socket_of_a_manager_whose_file_is_gone_is_bound_anew() {
     server.wait_for("was inherited, but its file is gone: bound anew");
     stop(server);
     assert!(!path.exists());
+}
+
+#[test]
+fn n7_a_changed_address_is_bound_in_place_of_the_stored_one() {
+    let (socket, address) = socket();
+    let Address::Tcp(old) = address else {
+        panic!("it is a TCP socket")
+    };
+    let manager = Manager::start();
+    let listen = format!("listen=0.0.0.0:{}", old.port());
+    let name = format!("graceful@{}", old.to_string().replace(':', "%3a"));
+    let copy = socket.try_clone().expect("it is open");
+    let command = activated_as(&name, copy, "$$", command!("echo", listen));
+    let server = Server::spawn(notifying(&manager, command));
+    // As a manager does it.
+    manager.log().wait_for("FDSTOREREMOVE=1");
+    manager.log().wait_for(&format!("FDNAME={name}"));
+    drop(socket);
+    server.wait_for("graceful: listening on http://0.0.0.0:");
+    let mut connection = Connection::open(&Address::Tcp(old));
+    assert_eq!(connection.get("/").status, 200);
+    stop(server);
 }

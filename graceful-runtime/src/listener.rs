@@ -9,10 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::time::{Instant, sleep};
 
 use crate::handover::listeners::{Claimed, Listeners, Registration};
 use crate::lifecycle::Lifecycle;
@@ -22,6 +24,10 @@ use crate::sys;
 
 /// How many connections the kernel queues: Linux' own limit (`net.core.somaxconn`) since 5.4.
 const BACKLOG: i32 = 4096;
+
+/// How long the service manager may take to close what it was to keep; usually it is a millisecond.
+const STORE_LIMIT: Duration = Duration::from_secs(1);
+const STORE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Where to listen; made from `"host:port"`, `"unix:/path"`, a [`SocketAddr`], a host with a port or a
 /// UNIX socket's [`Path`].
@@ -109,20 +115,24 @@ pub async fn bind(address: impl Into<Address>) -> io::Result<Listener> {
     let address = address.into();
     let lifecycle = Lifecycle::current();
     let bound = find_or_bind(&address, lifecycle.as_deref()).await;
-    let (socket, is_kept) = bound.map_err(|source| BindError {
-        address: address.clone(),
-        source,
-    })?;
+    let error = |source: io::Error| {
+        let is_in_use = source.kind() == io::ErrorKind::AddrInUse;
+        let port = address.port().filter(|_| is_in_use);
+        let listeners = lifecycle.as_ref().map(|lifecycle| &lifecycle.listeners);
+        BindError {
+            address: address.clone(),
+            source,
+            predecessor: port.and_then(|port| listeners?.of_predecessor(port)),
+        }
+    };
+    let (socket, is_kept) = bound.map_err(error)?;
     let register = |lifecycle: Arc<Lifecycle>| {
         let listeners = &lifecycle.listeners;
         listeners.register(&address.to_string(), is_kept, socket.as_fd())
     };
     // A failure drops the bare socket: the file of one that a predecessor serves on has to stay.
-    let registration = lifecycle.map(register).transpose();
-    let registration = registration.map_err(|source| BindError {
-        address: address.clone(),
-        source,
-    })?;
+    let registration = lifecycle.clone().map(register).transpose();
+    let registration = registration.map_err(error)?;
     Ok(Listener {
         socket,
         registration,
@@ -139,12 +149,50 @@ async fn find_or_bind(
     if let Some(claimed) = lifecycle.and_then(|lifecycle| address.claim(&lifecycle.listeners)) {
         return Ok((Bound::from_inherited(claimed.socket)?, claimed.kept));
     }
-    let bound = match &address.0 {
+    let bound = match (bind_anew(address).await, lifecycle) {
+        (Err(error), Some(lifecycle)) if error.kind() == io::ErrorKind::AddrInUse => {
+            bind_in_place_of_stored(address, lifecycle, error).await
+        }
+        (bound, _) => bound,
+    };
+    Ok((bound?, false))
+}
+
+async fn bind_anew(address: &Address) -> io::Result<Bound> {
+    match &address.0 {
         Kind::Socket(socket) => bind_tcp(*socket),
         Kind::Name(name) => bind_name(name).await,
         Kind::Path(path) => bind_unix(path).await,
-    };
-    Ok((bound?, false))
+    }
+}
+
+/// Binds an address that is in use, if only by what the service manager keeps for the same port.
+///
+/// So it is where the address has changed: the store still has a listener of ours for the old one.
+async fn bind_in_place_of_stored(
+    address: &Address,
+    lifecycle: &Lifecycle,
+    in_use: io::Error,
+) -> io::Result<Bound> {
+    let stored = address
+        .port()
+        .map(|port| lifecycle.listeners.give_up_stored(port));
+    let stored = stored.unwrap_or_default();
+    if stored.is_empty() {
+        return Err(in_use);
+    }
+    for name in &stored {
+        lifecycle.service_manager.remove_stored(name);
+    }
+    let limit = Instant::now() + STORE_LIMIT;
+    loop {
+        // The manager closes its copy in its own time, and nobody tells when it has.
+        sleep(STORE_PAUSE).await;
+        match bind_anew(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < limit => {}
+            bound => return bound,
+        }
+    }
 }
 
 async fn bind_name(name: &str) -> io::Result<Bound> {
@@ -356,6 +404,15 @@ impl Address {
             Kind::Name(_) => None,
         };
         listeners.claim(&self.to_string(), bound.as_slice())
+    }
+
+    /// Returns the port of a TCP address.
+    fn port(&self) -> Option<u16> {
+        match &self.0 {
+            Kind::Socket(address) => Some(address.port()),
+            Kind::Name(name) => name.rsplit_once(':')?.1.parse().ok(),
+            Kind::Path(_) => None,
+        }
     }
 
     /// Says how to write what cannot be read as an address.
@@ -589,12 +646,20 @@ impl fmt::Display for Address {
 struct BindError {
     address: Address,
     source: io::Error,
+    /// Where the process before this one listens, and is in the way.
+    predecessor: Option<String>,
 }
 
 impl BindError {
     fn remedy(&self) -> Cow<'static, str> {
         if self.source.kind() == io::ErrorKind::InvalidInput {
             return self.address.correction();
+        }
+        if let Some(listener) = &self.predecessor {
+            return format!(
+                "the process before this one listens on {listener}; stop and start instead of a restart to change it"
+            )
+            .into();
         }
         if let Some(remedy) = report::remedy(&self.source) {
             return remedy.into();
@@ -623,7 +688,9 @@ impl BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, source } = self;
+        let Self {
+            address, source, ..
+        } = self;
         write!(
             f,
             "failed to listen on {address}: {source}; {}",

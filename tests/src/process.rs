@@ -422,7 +422,17 @@ pub fn with_full_stderr(command: Command) -> Command {
 /// Returns the command that runs `command` with descriptor 3 as a service manager's, called `web` and meant for the process
 /// `pid`, which is in the words of the shell: `$$` is the right one.
 pub fn activated(descriptor: impl Into<OwnedFd>, pid: &str, command: Command) -> Command {
-    let variables = format!("LISTEN_PID={pid} LISTEN_FDS=1 LISTEN_FDNAMES=web");
+    activated_as("web", descriptor, pid, command)
+}
+
+/// As [`activated`], by another name than `web`.
+pub fn activated_as(
+    name: &str,
+    descriptor: impl Into<OwnedFd>,
+    pid: &str,
+    command: Command,
+) -> Command {
+    let variables = format!("LISTEN_PID={pid} LISTEN_FDS=1 LISTEN_FDNAMES={name}");
     let script = format!(r#"exec 3<&0 </dev/null; export {variables}; exec "$0" "$@""#);
     let mut activated = wrapped("sh", &["-c", &script], command);
     activated.stdin(descriptor.into());

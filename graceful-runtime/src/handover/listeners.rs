@@ -150,6 +150,31 @@ impl Listeners {
         })
     }
 
+    /// Gives up what was kept in the service manager's store for another address of `port`, and was not asked for; returns the
+    /// names in the store, for the manager to do the same.
+    pub(crate) fn give_up_stored(&self, port: u16) -> Vec<String> {
+        let mut names = Vec::new();
+        self.lock().inherited.retain(|listener| {
+            let name = match &listener.origin {
+                Origin::Store(name) if listener.has_port(port) => name,
+                _ => return true,
+            };
+            names.push(name.clone());
+            false
+        });
+        names
+    }
+
+    /// Returns the address of `port` at which the predecessor listens, where nobody has asked for that.
+    pub(crate) fn of_predecessor(&self, port: u16) -> Option<String> {
+        let lists = self.lock();
+        let of_predecessor = |listener: &&Inherited| {
+            matches!(listener.origin, Origin::Predecessor(_)) && listener.has_port(port)
+        };
+        let listener = lists.inherited.iter().find(of_predecessor);
+        listener.map(|listener| listener.asked.clone())
+    }
+
     /// Notes an open listener for the next successor, for as long as the registration lives. `kept` is what
     /// [`claim`](Self::claim) said of it.
     ///
@@ -317,6 +342,11 @@ impl Inherited {
             origin,
             is_lost: false,
         })
+    }
+
+    fn has_port(&self, port: u16) -> bool {
+        let bound = self.bound.as_socket();
+        bound.is_some_and(|bound| bound.port() == port)
     }
 
     /// Tells whether it is a UNIX listener in whose place there is no socket any more.
