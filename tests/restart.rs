@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -977,4 +978,39 @@ fn n7_a_changed_address_that_the_predecessor_is_in_the_way_of_is_said_so() {
     );
     server.connect();
     server.stop();
+}
+
+#[test]
+fn n9_under_a_shell_that_is_process_1_a_restart_is_refused_with_the_reason() {
+    if !process::can_unshare() {
+        eprintln!("skipped: this user may not create a PID namespace with unshare(1)");
+        return;
+    }
+    let served = command!("restart", "restart=USR2");
+    let server = Server::start(process::under_shell_as_pid_1(served));
+    let mut connection = server.wait_until_ready();
+    let response = connection.get("/restart");
+    assert_eq!(response.status, 503);
+    let said = response.text();
+    assert!(
+        said.contains("the container ends with this process"),
+        "{said}"
+    );
+    connection.get("/stop");
+    server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn n9_under_a_shell_that_systemd_has_started_a_restart_is_refused_with_the_reason() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let script = directory.path().join("start");
+    write_script(&script, "export SYSTEMD_EXEC_PID=$$\n\"$@\"; exit");
+    let mut command = Command::new(script);
+    command.args([PROGRAM, "restart=USR2"]);
+    let server = Server::start(command);
+    let mut connection = server.wait_until_ready();
+    let said = connection.get("/restart").text();
+    assert!(said.contains("write `exec` before the program"), "{said}");
+    connection.get("/stop");
+    server.exit_within(SOON).expect(0);
 }

@@ -11,6 +11,7 @@
 //!
 //! [`dialogue`] has the states and the order of the messages; the old side is in [`child`], the new one in [`parent`].
 
+pub(crate) mod ancestors;
 pub(crate) mod child;
 pub(crate) mod dialogue;
 pub(crate) mod environment;
@@ -26,15 +27,16 @@ mod wire;
 
 use std::{
     fmt,
-    fs::{self, File},
+    fs::File,
     io,
     os::fd::{AsFd, OwnedFd, RawFd},
     process,
 };
 
-use rustix::{io::fcntl_dupfd_cloexec, process::getppid, stdio};
+use rustix::{io::fcntl_dupfd_cloexec, stdio};
 
 use self::{
+    ancestors::Follower,
     environment::{Environment, HANDOVER},
     listeners::{BY_NAME, Inherited, Listeners, Origin},
     parent::{Gift, MeetError, Predecessor},
@@ -55,8 +57,8 @@ pub(crate) struct Inheritance {
     pub(crate) predecessors: Predecessors,
     pub(crate) service_manager: ServiceManager,
     pub(crate) in_kubernetes: bool,
-    /// Whether systemd takes the end of this process for the end of the unit.
-    pub(crate) is_main_of_unit: bool,
+    /// The process whose end systemd takes for the end of the unit.
+    pub(crate) main_of_unit: Option<u32>,
     /// What was said and is not so; each a line for the log. It was ignored.
     pub(crate) complaints: Vec<String>,
 }
@@ -109,7 +111,7 @@ impl Inheritance {
             predecessors: Predecessors::new(sorted.predecessors),
             service_manager,
             in_kubernetes: environment.in_kubernetes,
-            is_main_of_unit: environment.is_main_of_unit,
+            main_of_unit: environment.main_of_unit,
             complaints,
         })
     }
@@ -179,12 +181,12 @@ impl Sorted {
 }
 
 /// Why this process may not be restarted, whatever it is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// It is the first process of a container, which ends with it.
     Init,
-    /// The one that started it ends the container when it ends: a container's runtime or its init.
-    OnlyChild,
+    /// Somebody takes the end of this process for the end of everything.
+    Followed(Follower),
     /// It is the main process of a unit whose manager would not learn of the new one, and stop it.
     Unannounced,
     /// Too many earlier processes still drain.
@@ -194,16 +196,16 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// Returns what speaks against a restart, if anything does.
     pub(crate) fn of_this_process(
-        is_main_of_unit: bool,
+        main_of_unit: Option<u32>,
         service_manager: &ServiceManager,
         predecessors: &mut Predecessors,
     ) -> Option<Self> {
         let draining = predecessors.count();
         if process::id() == 1 {
             Some(Self::Init)
-        } else if is_only_child() {
-            Some(Self::OnlyChild)
-        } else if is_main_of_unit && !service_manager.is_present() {
+        } else if let Some(follower) = ancestors::follower(main_of_unit) {
+            Some(Self::Followed(follower))
+        } else if main_of_unit == Some(process::id()) && !service_manager.is_present() {
             Some(Self::Unannounced)
         } else if draining >= PREDECESSORS_MAX {
             Some(Self::Crowded(draining))
@@ -211,19 +213,6 @@ impl Refusal {
             None
         }
     }
-}
-
-/// The inits that containers get to reap zombies (`docker run --init` among others); they end with their child.
-const INITS_OF_ONE_CHILD: [&str; 4] = ["tini", "docker-init", "dumb-init", "catatonit"];
-
-/// Tells whether the parent of this process ends everything when this process ends.
-fn is_only_child() -> bool {
-    let Some(parent) = getppid() else {
-        // It is outside of our PID namespace: the container's runtime, with `docker exec`, or a shared namespace.
-        return true;
-    };
-    let name = || fs::read_to_string("/proc/1/comm").unwrap_or_default();
-    parent.is_init() && INITS_OF_ONE_CHILD.contains(&name().trim_end())
 }
 
 impl std::error::Error for Refusal {}
@@ -234,8 +223,15 @@ impl fmt::Display for Refusal {
             Self::Init => f.write_str(
                 "this is process 1: its end would end the container, with the successor in it; restart the container",
             ),
-            Self::OnlyChild => f.write_str(
+            Self::Followed(Follower::Container) => f.write_str(
                 "the container ends with this process, and the successor with the container; restart the container",
+            ),
+            Self::Followed(Follower::Unit) => f.write_str(
+                "systemd follows the shell that started this process, and ends the unit with it; write `exec` before the program",
+            ),
+            Self::Followed(Follower::Supervisor(name)) => write!(
+                f,
+                "{name} follows this process and would start it beside the successor; let {name} restart it",
             ),
             Self::Unannounced => f.write_str(
                 "this is the main process of a systemd unit without Type=notify: systemd would stop the successor",

@@ -78,7 +78,7 @@ pub(crate) struct Succession {
     predecessors: Predecessors,
     listeners: Listeners,
     service_manager: ServiceManager,
-    is_main_of_unit: bool,
+    main_of_unit: Option<u32>,
     restart_timeout: Duration,
     pid_file: Option<pid_file::Keeper>,
     restart: Option<Restart>,
@@ -96,7 +96,7 @@ pub(crate) struct Claim {
     program: Program,
     predecessor: Option<Predecessor>,
     predecessors: Predecessors,
-    is_main_of_unit: bool,
+    main_of_unit: Option<u32>,
     pub(crate) complaints: Vec<String>,
 }
 
@@ -120,7 +120,7 @@ impl Claim {
             program,
             predecessor: inheritance.predecessor,
             predecessors: inheritance.predecessors,
-            is_main_of_unit: inheritance.is_main_of_unit,
+            main_of_unit: inheritance.main_of_unit,
             complaints: inheritance.complaints,
         };
         Ok((claim, heritage))
@@ -151,7 +151,7 @@ impl Succession {
             predecessors: claim.predecessors,
             listeners: lifecycle.listeners.clone(),
             service_manager: lifecycle.service_manager.clone(),
-            is_main_of_unit: claim.is_main_of_unit,
+            main_of_unit: claim.main_of_unit,
             restart_timeout: config.restart_timeout,
             pid_file,
             restart: None,
@@ -257,7 +257,7 @@ impl Succession {
             return Some(RestartError::new("a restart is under way already"));
         }
         Refusal::of_this_process(
-            self.is_main_of_unit,
+            self.main_of_unit,
             &self.service_manager,
             &mut self.predecessors,
         )

@@ -351,6 +351,14 @@ pub fn as_pid_1(command: Command) -> Command {
     wrapped("unshare", &["--pid", "--fork", "--kill-child"], command)
 }
 
+/// Returns the command that runs `command` by a shell that is PID 1, as the shell form of Docker's `CMD` does.
+pub fn under_shell_as_pid_1(command: Command) -> Command {
+    let shell = ["sh", "-c", r#""$0" "$@"; exit"#];
+    let namespace = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+    let arguments: Vec<_> = namespace.into_iter().chain(shell).collect();
+    wrapped("unshare", &arguments, command)
+}
+
 /// Returns the command that runs `command` as the child of a process 1 with the name of `init`, which ends when it does.
 pub fn under_init(init: &Path, command: Command) -> Command {
     // The script is that file for the kernel, and process 1 by the `exec`.

@@ -5,7 +5,6 @@ use std::{
     ffi::{OsStr, OsString},
     fs, io,
     os::{fd::RawFd, unix::ffi::OsStrExt},
-    process,
     time::Duration,
 };
 
@@ -60,8 +59,8 @@ pub(crate) struct Environment {
     pub(crate) activation: io::Result<Vec<(RawFd, String)>>,
     /// Whether a Kubernetes pod is around this process.
     pub(crate) in_kubernetes: bool,
-    /// Whether systemd itself started this process, so that its end is the end of the unit.
-    pub(crate) is_main_of_unit: bool,
+    /// The process that systemd itself has started, whose end is the end of the unit: this one, or an ancestor of it.
+    pub(crate) main_of_unit: Option<u32>,
 }
 
 impl Environment {
@@ -77,14 +76,15 @@ impl Environment {
     }
 
     fn read() -> Self {
-        let own = process::id().to_string();
         Self {
             handover: env::var_os(HANDOVER),
             notify_socket: env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()),
             watchdog: sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()),
             activation: sd_notify::listen_fds_with_names().map(Iterator::collect),
             in_kubernetes: env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
-            is_main_of_unit: env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == own),
+            main_of_unit: env::var("SYSTEMD_EXEC_PID")
+                .ok()
+                .and_then(|pid| pid.parse().ok()),
         }
     }
 }
