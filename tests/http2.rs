@@ -1,11 +1,13 @@
 //! F. HTTP/2, frame by frame, in clear text and over TLS (F5).
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
 use graceful_tests::http2::{Frame, Http2, body_of};
-use graceful_tests::{Certificate, Connection, SOON, Server, command};
+use graceful_tests::{Address, Certificate, Connection, SOON, Server, Signal, command, server};
 
 macro_rules! in_clear_text_and_over_tls {
     ($($name:ident)*) => {
@@ -23,6 +25,7 @@ in_clear_text_and_over_tls! {
     f1_a_large_response_that_is_read_slowly_is_complete
     f1_streams_in_flight_finish
     f2_goaway_comes_twice_and_a_stream_in_between_is_served
+    f2_a_request_that_crosses_the_goaway_on_a_long_way_is_served
     f2_clients_in_closed_loops_lose_nothing
     f3_an_idle_connection_is_ended
     f4_a_client_that_never_answers_the_ping_is_ended
@@ -92,6 +95,32 @@ fn f2_goaway_comes_twice_and_a_stream_in_between_is_served(way: &Way) {
         "the second: {frames:?}"
     );
     server.exit_within(SOON).expect(0);
+}
+
+/// The way there and back takes longer than a connection without anything else to say would be kept.
+fn f2_a_request_that_crosses_the_goaway_on_a_long_way_is_served(way: &Way) {
+    let is_end = |frame: &Frame| matches!(frame, Frame::Data { end: true, .. });
+    for is_busy in [false, true] {
+        let (server, mut client) = way.start();
+        client.get(1, "/");
+        client.wait_for(is_end);
+        if is_busy {
+            client.get(3, "/sleep?ms=2500");
+            server.wait_for("handling /sleep");
+        }
+        server.drain();
+        let Frame::Ping(ping) = client.wait_for(|frame| matches!(frame, Frame::Ping(_))) else {
+            unreachable!("that is what was waited for");
+        };
+        sleep(Duration::from_millis(1500));
+        client.get(5, "/");
+        client.pong(&ping);
+        let frames = client.rest();
+        assert_eq!(body_of(5, &frames), "hello", "busy: {is_busy}");
+        let last = Frame::GoAway { last: 5, error: 0 };
+        assert!(frames.contains(&last), "the second: {frames:?}");
+        server.exit_within(SOON).expect(0);
+    }
 }
 
 fn f2_clients_in_closed_loops_lose_nothing(way: &Way) {
@@ -224,4 +253,24 @@ fn expect_goaways(frames: &[Frame], last: u32) {
         .collect();
     let expected = [ALL, last].map(|last| Frame::GoAway { last, error: 0 });
     assert_eq!(goaways, expected.iter().collect::<Vec<_>>(), "{frames:?}");
+}
+
+#[test]
+fn n14_who_floods_pings_and_never_reads_does_not_hold_the_drain() {
+    let server = server!("echo", "timeout=60s");
+    let Address::Tcp(address) = *server.address() else {
+        panic!("it is a TCP listener")
+    };
+    let mut client = TcpStream::connect(address).expect("the server listens");
+    client
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .expect("it is there");
+    let ping = b"\0\0\x08\x06\0\0\0\0\0ping_pin".repeat(1000);
+    client
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .expect("it is no zero");
+    // Until neither side can send, because this one does not read.
+    while client.write_all(&ping).is_ok() {}
+    server.signal(Signal::TERM);
+    server.exit_within(SOON).expect(0);
 }

@@ -1,9 +1,11 @@
 //! B. Requests in flight.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use graceful_tests::{SOON, Signal, get, server};
+use graceful_tests::{Address, SOON, Signal, get, server};
 
 /// A server that would need a minute if anything had to wait for the deadline.
 macro_rules! echo {
@@ -300,4 +302,21 @@ fn n16_nothing_that_a_client_has_chosen_reaches_the_log_raw_or_at_length() {
         let is_raw = |one: char| one.is_control() || "\u{2028}\u{202e}\u{feff}".contains(one);
         assert!(!line.contains(is_raw), "{line:?}");
     }
+}
+
+#[test]
+fn n14_small_responses_that_nobody_reads_are_counted_as_cut() {
+    let server = server!("echo", "timeout=2s");
+    let Address::Tcp(address) = *server.address() else {
+        panic!("it is a TCP listener")
+    };
+    let mut client = TcpStream::connect(address).expect("the server listens");
+    let timeout = Some(Duration::from_millis(500));
+    client.set_write_timeout(timeout).expect("it is no zero");
+    let requests = get("/").repeat(1000);
+    while client.write_all(requests.as_bytes()).is_ok() {}
+    server.signal(Signal::TERM);
+    let log = server.exit_within(SOON).expect(124);
+    assert!(log.has("1 request: "), "{log}");
+    assert!(!log.has("0 cut"), "{log}");
 }

@@ -13,7 +13,7 @@
 //!    request head. The look at the socket and the end are one step, so no request is overlooked.
 //! 4. When no connection of HTTP/1 is left, or `keep_alive_grace` and 1 s are over, the framework is
 //!    told; HTTP/2 has its own way to end (GOAWAY). A client that does not follow it reads an end of
-//!    file 1 s after its last request.
+//!    file 5 s after its last request, or a quarter of the budget where that is less.
 //! 5. What the framework closes is closed so that the last response arrives, and the process waits
 //!    for that.
 //!

@@ -388,6 +388,9 @@ impl Census {
             let age = Span(connection.accepted().elapsed());
             let what = connection.upgraded_by().unwrap_or_default();
             self.upgraded.push(format!("{what} from {peer}, {age} old"));
+        } else if connection.owes_small_responses() {
+            let what = format!("one or more whose responses {peer} does not read");
+            self.requests.push(what);
         } else if requests.is_empty() {
             self.idle += 1;
         }

@@ -25,6 +25,9 @@ use crate::registry::Registry;
 /// as good as written when hyper has them.
 const SMALL: usize = 16 << 10;
 
+/// The longest round trip that an HTTP/2 client is given in a drain; Envoy's `drain_timeout` for it.
+const GOAWAY_LIMIT: Duration = Duration::from_secs(5);
+
 /// What one server and all its connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -128,6 +131,10 @@ pub(crate) struct Connection {
     /// hyper's last read found nothing: it has used everything that it was fed, but for a part of a head.
     is_waiting: AtomicBool,
     is_write_blocked: AtomicBool,
+    /// How often a write went on that had been blocked.
+    unblocked: AtomicU32,
+    /// Requests of HTTP/2 that ended, whose responses may not have been written yet.
+    unflushed: AtomicU32,
     is_upgraded: AtomicBool,
     is_http2: AtomicBool,
     /// Requests that ended since the trigger, whose responses may not have been written yet.
@@ -172,6 +179,8 @@ impl Connection {
             may_have_begun: AtomicBool::new(false),
             is_waiting: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
+            unblocked: AtomicU32::new(0),
+            unflushed: AtomicU32::new(0),
             is_upgraded: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             unsettled: AtomicU32::new(0),
@@ -211,7 +220,15 @@ impl Connection {
 
     pub(crate) fn request_count(&self) -> usize {
         let is_unwritten = self.is_write_blocked() && self.state().unwritten.is_some();
-        self.in_flight() + usize::from(is_unwritten)
+        self.in_flight() + usize::from(is_unwritten || self.owes_small_responses())
+    }
+
+    /// Tells whether responses have not been written that were too small to keep their requests for; how many those are
+    /// is not known.
+    pub(crate) fn owes_small_responses(&self) -> bool {
+        let is_http1 = !self.is_http2() && !self.is_upgraded();
+        let is_unread = is_http1 && self.is_write_blocked() && self.in_flight() == 0;
+        is_unread && self.state().unwritten.is_none()
     }
 
     pub(crate) fn is_upgraded(&self) -> bool {
@@ -250,7 +267,42 @@ impl Connection {
 
     /// Notes whether the socket took what hyper wrote.
     pub(super) fn note_write(&self, is_blocked: bool) {
+        if !is_blocked && self.is_write_blocked() {
+            let unblocked = self.unblocked.load(Ordering::Relaxed);
+            self.unblocked
+                .store(unblocked.wrapping_add(1), Ordering::Relaxed);
+        }
         self.is_write_blocked.store(is_blocked, Ordering::Relaxed);
+    }
+
+    /// Notes whether the socket took all that hyper had written.
+    pub(super) fn note_flush(&self, is_blocked: bool) {
+        self.note_write(is_blocked);
+        if !is_blocked && self.is_http2() {
+            self.unflushed.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how long, in a drain, an HTTP/2 client may take to learn of it: to open streams, and to be silent when all have
+    /// ended.
+    ///
+    /// One that does what it should needs a round trip, which ends the wait; a request of its own may cross the GOAWAY.
+    pub(crate) fn goaway_limit(&self) -> Duration {
+        let trigger = self.shared.lifecycle.trigger();
+        let budget = trigger.map_or(Duration::MAX, |trigger| trigger.budget.timeout());
+        GOAWAY_LIMIT.min(budget / 4)
+    }
+
+    /// Tells whether nothing of HTTP/2 is in flight. A client that makes the server write and does not read, such as one that
+    /// floods PING, is no reason to wait; one that has not read its responses is.
+    pub(super) fn is_quiet(&self) -> bool {
+        let is_owing = self.is_write_blocked() && self.unflushed.load(Ordering::Relaxed) > 0;
+        self.in_flight() == 0 && !self.is_upgraded() && !is_owing
+    }
+
+    /// Returns a number that changes whenever the client has read something that was blocked.
+    pub(super) fn unblocked(&self) -> u32 {
+        self.unblocked.load(Ordering::Relaxed)
     }
 
     /// Takes the socket back.
@@ -307,6 +359,9 @@ impl Connection {
         drop(state);
         if self.shared.lifecycle.phase() >= Phase::LameDuck {
             self.unsettled.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.is_http2() {
+            self.unflushed.fetch_add(1, Ordering::Relaxed);
         }
         if !self.is_http2() {
             self.in_flight.end();

@@ -39,8 +39,6 @@ use crate::timer::Timer;
 pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long, in a drain, the rest of a request head may take.
 pub(crate) const HEAD_LIMIT: Duration = Duration::from_secs(1);
-/// How long, in a drain, an HTTP/2 client may open streams, and be silent when all have ended.
-const GOAWAY_LIMIT: Duration = Duration::from_secs(1);
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -399,7 +397,7 @@ async fn http2<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
         pin!(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service));
     let mut is_leaving = false;
     let mut timer = Timer::default();
-    let mut quiet_since = None;
+    let mut quiet: Option<(Instant, u32)> = None;
     poll_fn(|cx| {
         if hyper.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
@@ -418,14 +416,20 @@ async fn http2<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
         }
         // Nobody can tell from outside whether the PING was answered, but who opens a stream or keeps
         // the connection without one for so long has not answered it.
-        let is_quiet = !connection.is_busy() && !connection.is_upgraded();
-        if is_quiet {
+        let is_quiet = connection.is_quiet();
+        if !connection.is_busy() {
             connection.settle();
         }
-        quiet_since = is_quiet.then(|| quiet_since.unwrap_or_else(Instant::now));
-        let limit = match quiet_since {
-            Some(since) => drain.max(since) + GOAWAY_LIMIT,
-            None if !connection.refuses_streams() => drain + GOAWAY_LIMIT,
+        // Whoever reads what was written for it may still be there.
+        let unblocked = connection.unblocked();
+        quiet = match quiet {
+            _ if !is_quiet => None,
+            Some((since, seen)) if seen == unblocked => Some((since, seen)),
+            _ => Some((Instant::now(), unblocked)),
+        };
+        let limit = match quiet {
+            Some((since, _)) => drain.max(since) + connection.goaway_limit(),
+            None if !connection.refuses_streams() => drain + connection.goaway_limit(),
             None => return Poll::Pending,
         };
         ready!(timer.poll(limit, cx));

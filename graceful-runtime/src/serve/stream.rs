@@ -414,7 +414,7 @@ impl AsyncWrite for Io {
         }
         let flushed = self.stream().poll_flush(cx);
         // hyper flushes when it has written everything; TLS may still hold some of it.
-        self.connection.note_write(flushed.is_pending());
+        self.connection.note_flush(flushed.is_pending());
         flushed
     }
 
