@@ -174,3 +174,16 @@ fn websocket(server: &Server, path: &str) -> WebSocket<TcpStream> {
         .unwrap_or_else(|error| panic!("no WebSocket: {error}"));
     socket
 }
+
+#[test]
+fn a_tracked_task_that_panics_is_told_of() {
+    let server = server!("echo", "timeout=60s");
+    assert_eq!(server.connect().get("/spawn_panic").status, 200);
+    let line = server.wait_for("graceful: the tracked task spawned at ");
+    assert!(
+        line.contains("echo.rs:") && line.contains("panicked"),
+        "{line}"
+    );
+    server.signal(Signal::TERM);
+    server.exit_within(SOON).expect(0);
+}

@@ -336,3 +336,13 @@ fn n7_a_changed_address_is_bound_in_place_of_the_stored_one() {
     assert_eq!(connection.get("/").status, 200);
     stop(server);
 }
+
+#[test]
+fn i2_a_start_that_fails_leaves_its_reason_in_the_status() {
+    let manager = Manager::start();
+    let server = Server::spawn(notifying(&manager, command!("startup", "start=error")));
+    server.exit().expect(1);
+    let told = manager.log();
+    told.wait_for("STATUS=failed: no database");
+    assert!(!told.has("STATUS=draining"), "{told}");
+}

@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, IsTerminal, Write as _};
+use std::panic::Location;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -191,6 +192,10 @@ pub(crate) fn cancelled(reason: Reason) -> Line {
     ))
 }
 
+pub(crate) fn panicked(location: &Location<'_>) -> Line {
+    Line::warn(format!("the tracked task spawned at {location} panicked"))
+}
+
 pub(crate) fn pid_file_not_written(path: &Path, error: &io::Error) -> Line {
     Line::warn(format!(
         "failed to write the pid file {}: {error}; check that the directory exists and is writable",
@@ -226,7 +231,10 @@ pub(crate) fn repeated(signal: Signal, trigger: Trigger) -> Line {
 
 /// The line for the service manager.
 pub(crate) fn status(lifecycle: &Lifecycle, left: Duration) -> String {
-    format!("draining{}; {} left", Census::take(lifecycle), Span(left))
+    match lifecycle.error() {
+        Some(error) => format!("failed: {error}"),
+        None => format!("draining{}; {} left", Census::take(lifecycle), Span(left)),
+    }
 }
 
 pub(crate) fn restarting(path: &str) -> Line {
@@ -301,10 +309,12 @@ pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
     }
     let spent = Span(trigger.budget.begin().elapsed());
     let finished = count(finished, "request");
-    Some(Line::info(format!(
-        "stopped in {spent}: {finished} finished, {} cut",
-        lifecycle.cut_count()
-    )))
+    let cut = lifecycle.cut_count();
+    let text = format!("stopped in {spent}: {finished} finished, {cut} cut");
+    Some(match cut {
+        0 => Line::info(text),
+        _ => Line::warn(text),
+    })
 }
 
 /// Everything that a shutdown waits for, at one moment.

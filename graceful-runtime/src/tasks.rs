@@ -1,11 +1,15 @@
 //! Tasks that the shutdown waits for.
 
 use std::panic::Location;
+use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
 use crate::lifecycle::Lifecycle;
+use crate::registry::Member;
+use crate::report;
 
 /// A tracked task, as the report names it.
 #[derive(Debug)]
@@ -14,10 +18,21 @@ pub(crate) struct Task {
     pub(crate) started: Instant,
 }
 
+/// Tells of a tracked task that panics, as nobody may ever look at its handle.
+struct Tracked(Option<(Arc<Lifecycle>, Member<Task>)>);
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        if let (Some((lifecycle, task)), true) = (&self.0, thread::panicking()) {
+            lifecycle.say(report::panicked(task.location));
+        }
+    }
+}
+
 /// Spawns a task that the shutdown waits for, up to its deadline.
 ///
 /// Like [`tokio::spawn`], whose tasks are not waited for. Let the task end by [`shutdown`]: it is not
-/// cancelled before the budget is used up. The report names it by the place of this call.
+/// cancelled before the budget is used up. The report names it by the place of this call, and a panic of it is told of.
 ///
 /// Outside a lifecycle it is [`tokio::spawn`].
 ///
@@ -50,9 +65,12 @@ where
         location: Location::caller(),
         started: Instant::now(),
     };
-    let member = Lifecycle::current().map(|lifecycle| lifecycle.tasks.enter(task));
+    let tracked = Lifecycle::current().map(|lifecycle| {
+        let member = lifecycle.tasks.enter(task);
+        (lifecycle, member)
+    });
     tokio::spawn(async move {
-        let _member = member;
+        let _tracked = Tracked(tracked);
         future.await
     })
 }

@@ -92,6 +92,7 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
         "/block" => blocked(query.milliseconds("ms")),
         "/spawn_blocking" => spawned_blocking(query.milliseconds("ms")),
         "/spawn" => spawned(query.milliseconds("ms")),
+        "/spawn_panic" => spawned_to_panic(),
         "/detach" => detached(query.milliseconds("ms")),
         "/status" => readiness(),
         "/stop" => stopped(),
@@ -208,6 +209,12 @@ fn spawned(time: Duration) -> Response<Body> {
         sleep(time).await;
         println!("tracked task done");
     });
+    text("spawned")
+}
+
+/// Leaves a tracked task behind that panics.
+fn spawned_to_panic() -> Response<Body> {
+    graceful::spawn(async { panic!("as the client wished") });
     text("spawned")
 }
 

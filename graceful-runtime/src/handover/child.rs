@@ -110,6 +110,7 @@ impl Handover {
 
 fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(Report)) {
     let service_manager = plan.service_manager.clone();
+    let timeout = plan.timeout;
     let listeners = plan.listeners.iter().map(|listener| listener.id).collect();
     match start(plan) {
         Ok((channel, successor, deadline)) => Driver {
@@ -121,6 +122,7 @@ fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(Report)) {
             barrier: None,
             barrier_deadline: deadline,
             deadline,
+            timeout,
             service_manager,
             said: Said::default(),
             report,
@@ -180,6 +182,7 @@ struct Driver<R> {
     barrier: Option<Barrier>,
     barrier_deadline: Instant,
     deadline: Instant,
+    timeout: Duration,
     service_manager: ServiceManager,
     said: Said,
     report: R,
@@ -319,7 +322,10 @@ impl<R: FnMut(Report)> Driver<R> {
         let failure = match cause {
             Cause::Failed => Failure::Failed { pid, reason },
             Cause::Garbled => Failure::Garbled { pid, reason },
-            Cause::TimedOut => Failure::TimedOut { pid },
+            Cause::TimedOut => Failure::TimedOut {
+                pid,
+                limit: self.timeout,
+            },
             Cause::Ended => Failure::Ended {
                 pid,
                 end: self.end(),
@@ -436,6 +442,7 @@ pub(crate) enum Failure {
     },
     TimedOut {
         pid: u32,
+        limit: Duration,
     },
     /// This process was told to stop meanwhile.
     Aborted,
@@ -479,10 +486,10 @@ impl fmt::Display for Failure {
                     "the successor (process {pid}) cannot be understood: {reason}"
                 )
             }
-            Self::TimedOut { pid } => {
+            Self::TimedOut { pid, limit } => {
                 write!(
                     f,
-                    "the successor (process {pid}) did not become ready in time and was killed"
+                    "the successor (process {pid}) did not become ready within `restart_timeout`, {limit:?}, and was killed"
                 )
             }
             Self::Aborted => write!(f, "this process was told to stop meanwhile"),

@@ -117,7 +117,7 @@ fn a_successor_that_is_late_is_killed_whatever_it_has_said() {
             ..plan(script)
         });
         assert!(
-            failure.contains("did not become ready in time and was killed"),
+            failure.contains("did not become ready within `restart_timeout`"),
             "{script}: {failure}"
         );
     }
