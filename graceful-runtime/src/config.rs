@@ -233,9 +233,9 @@ impl Config {
     /// signal handlers are in place before anything of `main` runs.
     ///
     /// Returns 0 where the server drained or finished, 1 after an error, 101 after a panic, or the
-    /// server's own code. Where the deadline passes (124) or a second INT comes (130, 0.3 s or more after the first), the process
-    /// ends inside this call. Until then the budget covers all of this call, with the runtime's
-    /// destructors and blocking threads; what the caller does after it is the caller's own time.
+    /// server's own code. Where the deadline passes (124) or a second INT comes (130, 0.3 s or more after the
+    /// first), the process ends inside this call. Until then the budget covers all of this call, with the
+    /// runtime's destructors and blocking threads; what the caller does after it is the caller's own time.
     ///
     /// Its signals stay caught when it has returned, and mean nothing until the next lifecycle: an
     /// operating system's default cannot be restored while other code may have handlers of its own.
@@ -245,6 +245,11 @@ impl Config {
     /// A lifecycle that cannot start says why on standard error and returns 1: a signal handler that
     /// cannot be installed, one that is in both lists, a second lifecycle with signals in one process, a
     /// call from inside a runtime.
+    ///
+    /// # Panics
+    ///
+    /// Where tokio gets no thread or no descriptor at the start, its panic is an error, and ends the process with
+    /// code 1. For that, the first call adds a panic hook, which passes all other panics on.
     ///
     /// ```
     /// use graceful::Config;

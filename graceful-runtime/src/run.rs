@@ -13,8 +13,8 @@ use std::future::{pending, poll_fn};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
@@ -72,10 +72,7 @@ where
     F: Future<Output = T>,
     T: IntoServer<M>,
 {
-    let panic_is_error = PanicIsError::new();
-    let process = Process::start(&config, afterwards);
-    drop(panic_is_error);
-    match process {
+    match or_exit(|| Process::start(&config, afterwards)) {
         Ok(process) => {
             if afterwards == Afterwards::ProcessEnds {
                 process.lifecycle.occupy_process();
@@ -132,22 +129,24 @@ fn failed(f: &mut fmt::Formatter<'_>, to: &str, error: &io::Error) -> fmt::Resul
     }
 }
 
-/// Ends the process, with a message and code 1, where this thread panics before it is dropped.
+thread_local! {
+    static IS_STARTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `start`, and ends the process, with a message and code 1, where that panics.
 ///
 /// Libraries panic where they get no thread or no descriptor, and what they have begun may then wait for ever for
-/// the rest of it; so nothing is unwound.
-struct PanicIsError(Option<Arc<Hook>>);
+/// the rest of it; so nothing is unwound. The hook for it stays, once for the process, because two starts at a time
+/// could not put back what was there before; it passes on whatever else panics.
+fn or_exit<R>(start: impl FnOnce() -> R) -> R {
+    static HOOK: Once = Once::new();
 
-type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
-
-impl PanicIsError {
-    fn new() -> Self {
-        let before = Arc::new(panic::take_hook());
-        let hook = Arc::clone(&before);
-        let this = thread::current().id();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if thread::current().id() != this {
-                return hook(info);
+            // A thread that is being torn down starts nothing.
+            if !IS_STARTING.try_with(Cell::get).unwrap_or(false) {
+                return before(info);
             }
             let message = message_of(info);
             report::print_error(&format_args!(
@@ -156,8 +155,11 @@ impl PanicIsError {
             ));
             sys::exit_now(1);
         }));
-        Self(Some(before))
-    }
+    });
+    IS_STARTING.set(true);
+    let started = start();
+    IS_STARTING.set(false);
+    started
 }
 
 /// Returns what `panic!` was called with.
@@ -166,15 +168,6 @@ fn message_of<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref().copied());
     text.unwrap_or("a library panicked")
-}
-
-impl Drop for PanicIsError {
-    fn drop(&mut self) {
-        drop(panic::take_hook());
-        if let Some(before) = self.0.take().and_then(Arc::into_inner) {
-            panic::set_hook(before);
-        }
-    }
 }
 
 /// The right to listen to signals, which only one lifecycle of a process can have.
