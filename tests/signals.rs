@@ -377,7 +377,12 @@ fn a11_a_panic_of_main_is_exit_101() {
 #[test]
 fn a11_when_one_server_fails_the_other_drains() {
     for (how, code) in [("error", 1), ("panic", 101)] {
-        let server = server!("echo", "timeout=60s", format!("beside={how}"));
+        let server = server!(
+            "echo",
+            "timeout=60s",
+            format!("beside={how}"),
+            "lame_duck=30s"
+        );
         let mut sleeping = server.sleeping(700);
         assert_eq!(server.connect().get("/fail").status, 200);
         sleeping.response().expect_last();

@@ -150,7 +150,8 @@ impl Config {
     ///
     /// Meanwhile readiness is off and every response says `connection: close`. By default 5 s where
     /// `KUBERNETES_SERVICE_HOST` is set, because endpoints are removed there while the signal is on its
-    /// way, else 0 s. Never more than half of the [`timeout`](Self::timeout).
+    /// way, else 0 s; 0 s also for Ctrl-C on a terminal. Never more than half of the [`timeout`](Self::timeout),
+    /// and only where the shutdown was asked for: not where a server has failed, or a successor accepts.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -57,6 +57,8 @@ pub(crate) enum Message {
 pub(crate) struct Trigger {
     pub(crate) reason: Reason,
     pub(crate) budget: Budget,
+    /// How long new connections are accepted before the drain begins.
+    pub(crate) lame_duck: Duration,
     /// `main` is dropped: it has not returned, and nothing of it waits for the shutdown.
     pub(crate) cancels_start_up: bool,
 }
@@ -242,15 +244,26 @@ impl Lifecycle {
     }
 
     /// Writes down why and until when; the loop's own. Only the first one counts.
-    pub(crate) fn set_trigger(&self, reason: Reason, timeout: Duration) -> bool {
+    ///
+    /// `lame_duck` is how long a request for the shutdown lets connections come, where there is something to come to.
+    pub(crate) fn set_trigger(
+        &self,
+        reason: Reason,
+        timeout: Duration,
+        lame_duck: Duration,
+    ) -> bool {
         let is_request = matches!(reason, Reason::Signal(_) | Reason::Call);
+        let is_starting = self.phase() == Phase::Starting && !self.is_started();
+        let cancels_start_up = is_request && is_starting && !self.is_awaited();
         let trigger = Trigger {
             reason,
             budget: Budget::new(Instant::now(), timeout),
-            cancels_start_up: is_request
-                && self.phase() == Phase::Starting
-                && !self.is_started()
-                && !self.is_awaited(),
+            // Else a server has ended, or a successor accepts.
+            lame_duck: match is_request && !cancels_start_up {
+                true => lame_duck.min(timeout / 2),
+                false => Duration::ZERO,
+            },
+            cancels_start_up,
         };
         self.trigger.set(trigger).is_ok()
     }

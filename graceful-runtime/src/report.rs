@@ -164,13 +164,14 @@ pub(crate) fn listening(address: &impl Display) -> Line {
 }
 
 /// The first line of a shutdown; none where a server ended by itself and nothing is left.
-pub(crate) fn draining(lifecycle: &Lifecycle, reason: Reason, lame_duck: Duration) -> Option<Line> {
+pub(crate) fn draining(lifecycle: &Lifecycle, reason: Reason) -> Option<Line> {
     let census = Census::take(lifecycle);
     let is_request = matches!(reason, Reason::Signal(_) | Reason::Call);
     if !is_request && census.is_empty() {
         return None;
     }
-    let mut text = match lame_duck {
+    let lame_duck = lifecycle.trigger().map(|trigger| trigger.lame_duck);
+    let mut text = match lame_duck.unwrap_or_default() {
         Duration::ZERO => format!("{reason}: draining{census}"),
         more => format!(
             "{reason}: accepting for {} more, then draining{census}",

@@ -10,6 +10,7 @@
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
+use std::io::{self, IsTerminal};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use std::{fmt, io, thread};
+use std::{fmt, thread};
 
 use futures_lite::future::{FutureExt, zip};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -192,7 +193,6 @@ impl Drop for Claim {
 
 /// A lifecycle with its guardian on watch and its runtime built.
 struct Process {
-    lame_duck: Duration,
     lifecycle: Arc<Lifecycle>,
     guardian: thread::JoinHandle<()>,
     output: Output,
@@ -228,7 +228,7 @@ impl Process {
         let shutdown_signals = listen(&config.signals)?;
         let restart_signals = listen(&config.restart)?;
         drop(blocked);
-        let lame_duck = lame_duck(config, heritage.in_kubernetes);
+        let lame_duck = LameDuck::of(config, heritage.in_kubernetes);
         let (lifecycle, inbox) = Lifecycle::new(config, heritage);
         let output = Output::start().map_err(StartError::Thread)?;
         lifecycle.set_output(output.clone());
@@ -269,7 +269,6 @@ impl Process {
         let runtime = build_runtime(config, &lifecycle).map_err(StartError::Runtime)?;
         lifecycle.set_runtime(runtime.handle().clone());
         Ok(Self {
-            lame_duck,
             lifecycle,
             guardian,
             output,
@@ -285,7 +284,6 @@ impl Process {
         T: IntoServer<M>,
     {
         let Self {
-            lame_duck,
             lifecycle,
             guardian,
             output,
@@ -294,7 +292,7 @@ impl Process {
             claim,
         } = self;
         let outside = Lifecycle::occupy_thread(Some(Arc::clone(&lifecycle)));
-        let code = runtime.block_on(story(&lifecycle, main, lame_duck));
+        let code = runtime.block_on(story(&lifecycle, main));
         // Waits for blocking threads and for the destructors of tasks; the guardian bounds it.
         drop(runtime);
         Lifecycle::occupy_thread(outside);
@@ -360,14 +358,37 @@ fn inherit() -> Result<(Option<succession::Claim>, Heritage), StartError> {
     Ok((Some(claim), heritage))
 }
 
-fn lame_duck(config: &Config, in_kubernetes: bool) -> Duration {
-    // Endpoints are removed there at the same time as the signal is sent, not before it.
-    let default = Duration::from_secs(if in_kubernetes { 5 } else { 0 });
-    config.lame_duck.unwrap_or(default)
+/// How long new connections are accepted after a request for the shutdown.
+#[derive(Clone, Copy, Debug)]
+enum LameDuck {
+    Chosen(Duration),
+    /// By what the process runs in.
+    Automatic(Duration),
+}
+
+impl LameDuck {
+    fn of(config: &Config, in_kubernetes: bool) -> Self {
+        // Endpoints are removed there at the same time as the signal is sent, not before it.
+        let automatic = Duration::from_secs(if in_kubernetes { 5 } else { 0 });
+        config
+            .lame_duck
+            .map_or(Self::Automatic(automatic), Self::Chosen)
+    }
+
+    fn length(self, reason: Reason, is_terminal: bool) -> Duration {
+        match self {
+            Self::Chosen(length) => length,
+            // A human waits for it, and nobody has sent traffic.
+            Self::Automatic(_) if is_terminal && reason == Reason::Signal(Signal::Int) => {
+                Duration::ZERO
+            }
+            Self::Automatic(length) => length,
+        }
+    }
 }
 
 /// From the first poll of `main` to the last hook.
-async fn story<F, T, M>(lifecycle: &Arc<Lifecycle>, main: F, lame_duck: Duration) -> ExitCode
+async fn story<F, T, M>(lifecycle: &Arc<Lifecycle>, main: F) -> ExitCode
 where
     F: Future<Output = T>,
     T: IntoServer<M>,
@@ -388,7 +409,7 @@ where
         servers_gone.notify_one();
         failure
     };
-    let announcing = announce(lifecycle, lame_duck, &servers_gone);
+    let announcing = announce(lifecycle, &servers_gone);
     let announcing = announcing.or(lifecycle.reached(Phase::Stopping));
     let (failure, ()) = zip(serving, announcing).await;
 
@@ -505,19 +526,13 @@ fn start(lifecycle: &Arc<Lifecycle>, servers: Servers) -> JoinSet<ExitCode> {
 }
 
 /// From the trigger to the begin of the drain: the hooks before it, and the lame duck's time.
-async fn announce(lifecycle: &Lifecycle, lame_duck: Duration, servers_gone: &Notify) {
+async fn announce(lifecycle: &Lifecycle, servers_gone: &Notify) {
     lifecycle.reached(Phase::LameDuck).await;
     let Some(trigger) = lifecycle.trigger() else {
         return;
     };
     if lifecycle.phase() < Phase::Stopping {
-        // Where a successor accepts, there is nothing to wait for.
-        let lame_duck = match trigger.reason {
-            Reason::HandedOver => Duration::ZERO,
-            _ if trigger.cancels_start_up => Duration::ZERO,
-            _ => lame_duck,
-        };
-        let end = trigger.budget.lame_duck_end(lame_duck);
+        let end = trigger.budget.lame_duck_end(trigger.lame_duck);
         let patience = trigger.budget.lame_duck_end(Duration::MAX);
         let mut hooks = pin!(lifecycle.hooks.run_before_drain(Some(patience)));
         let are_done = async {
@@ -547,7 +562,7 @@ struct Guardian {
     /// Apart from the others, so that a flood of them cannot crowd out a shutdown signal.
     restart_signals: Listening,
     timeout: Duration,
-    lame_duck: Duration,
+    lame_duck: LameDuck,
     restart_timeout: Duration,
     /// `None` for a lifecycle that does not stand for the process.
     succession: Option<Succession>,
@@ -765,7 +780,8 @@ impl Guardian {
     }
 
     fn trigger(&mut self, reason: Reason) {
-        if !self.lifecycle.set_trigger(reason, self.timeout) {
+        let lame_duck = self.lame_duck.length(reason, io::stderr().is_terminal());
+        if !self.lifecycle.set_trigger(reason, self.timeout, lame_duck) {
             return;
         }
         self.reported = Some(Instant::now());
@@ -789,18 +805,10 @@ impl Guardian {
             .is_some_and(|trigger| trigger.cancels_start_up);
         let line = match is_cancelled {
             true => Some(report::cancelled(reason)),
-            false => report::draining(&self.lifecycle, reason, self.lame_duck(reason)),
+            false => report::draining(&self.lifecycle, reason),
         };
         line.into_iter().for_each(|line| self.output.say(line));
         self.step(Event::Trigger);
-    }
-
-    /// Returns how long new connections will still be accepted, unless all servers end by themselves.
-    fn lame_duck(&self, reason: Reason) -> Duration {
-        match reason {
-            Reason::Signal(_) | Reason::Call => self.lame_duck.min(self.timeout / 2),
-            _ => Duration::ZERO,
-        }
     }
 
     fn happened(&mut self, event: Event) {
@@ -998,9 +1006,30 @@ impl Guardian {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
-    use super::{HUMAN, Interrupts, Press};
+    use super::{HUMAN, Interrupts, LameDuck, Press};
+    use crate::shutdown::Reason;
+    use crate::signal::Signal;
+
+    #[test]
+    fn a_human_at_a_terminal_waits_for_no_lame_duck_that_nobody_has_chosen() {
+        let length = Duration::from_secs(5);
+        let [int, term] = [Signal::Int, Signal::Term].map(Reason::Signal);
+        for (lame_duck, reason, is_terminal, expected) in [
+            (LameDuck::Automatic(length), int, true, Duration::ZERO),
+            (LameDuck::Automatic(length), int, false, length),
+            (LameDuck::Automatic(length), term, true, length),
+            (LameDuck::Automatic(length), Reason::Call, true, length),
+            (LameDuck::Chosen(length), int, true, length),
+        ] {
+            assert_eq!(
+                lame_duck.length(reason, is_terminal),
+                expected,
+                "{lame_duck:?} {reason}"
+            );
+        }
+    }
 
     #[test]
     fn two_interrupts_within_moments_are_one() {

@@ -241,6 +241,7 @@ impl fmt::Debug for Shutdown {
 mod tests {
     use std::sync::Arc;
     use std::task::{Context, Waker};
+    use std::time::Duration;
 
     use super::{Reason, Shutdown};
     use crate::config::Config;
@@ -256,7 +257,7 @@ mod tests {
         let mut poll = || std::pin::Pin::new(&mut shutdown).poll(&mut cx).is_ready();
 
         assert!(!poll());
-        lifecycle.set_trigger(Reason::Call, Config::new().timeout);
+        lifecycle.set_trigger(Reason::Call, Config::new().timeout, Duration::ZERO);
         lifecycle.step(Event::Trigger);
         assert!(!poll(), "a lame duck still serves");
         lifecycle.step(Event::LameDuckOver);
