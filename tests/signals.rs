@@ -379,9 +379,9 @@ fn a11_when_one_server_fails_the_other_drains() {
     for (how, code) in [("error", 1), ("panic", 101)] {
         let server = server!(
             "echo",
-            "timeout=60s",
+            "timeout=200s",
             format!("beside={how}"),
-            "lame_duck=30s"
+            "lame_duck=100s"
         );
         let mut sleeping = server.sleeping(700);
         assert_eq!(server.connect().get("/fail").status, 200);
