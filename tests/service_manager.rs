@@ -63,7 +63,22 @@ fn i1_a_socket_for_another_process_is_none() {
         let log = Server::spawn(activated(socket, "$PPID", command)).exit();
         let log = log.expect(1);
         assert!(log.has(said), "{log}");
+        assert!(log.has("LISTEN_FDS is ignored: LISTEN_PID is "), "{log}");
     }
+}
+
+#[test]
+fn i1_a_name_that_was_not_given_is_answered_with_those_that_were() {
+    let (socket, _) = socket();
+    let command = command!("echo", "listen=systemd:nope");
+    let log = Server::spawn(activated(socket, "$$", command))
+        .exit()
+        .expect(1);
+    assert!(log.has("failed to listen on systemd:nope"), "{log}");
+    assert!(
+        log.has("the service manager has given systemd:web"),
+        "{log}"
+    );
 }
 
 #[test]

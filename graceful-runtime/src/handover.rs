@@ -45,6 +45,7 @@ use self::{
     wire::Keeper,
 };
 use crate::service_manager::{self, ServiceManager};
+use crate::text::printable;
 
 /// Everything that this process was given when it began.
 #[derive(Debug)]
@@ -85,6 +86,13 @@ impl Inheritance {
             }
             Err(MeetError::Version(reason)) => return Err(reason),
         };
+        if let Some(pid) = &environment.activated_process {
+            complaints.push(format!(
+                "LISTEN_FDS is ignored: LISTEN_PID is {}, and this is process {}; a program in between has to `exec` this one",
+                printable(pid, 20),
+                process::id()
+            ));
+        }
         let mut sorted = Sorted::default();
         match environment.activation {
             Ok(activation) => sorted.activation(activation),

@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{Instant, sleep};
 
-use crate::handover::listeners::{Claimed, Listeners, Registration};
+use crate::handover::listeners::{BY_NAME, Claimed, Listeners, Registration};
 use crate::lifecycle::Lifecycle;
 use crate::report;
 use crate::serve::{Peer, Stream};
@@ -24,6 +24,9 @@ use crate::sys;
 
 /// How many connections the kernel queues: Linux' own limit (`net.core.somaxconn`) since 5.4.
 const BACKLOG: i32 = 4096;
+
+/// How an abstract address begins, as systemd and others write it; see unix(7).
+const ABSTRACT: &str = "unix:@";
 
 /// How long the service manager may take to close what it was to keep; usually it is a millisecond.
 const STORE_LIMIT: Duration = Duration::from_secs(1);
@@ -116,13 +119,11 @@ pub async fn bind(address: impl Into<Address>) -> io::Result<Listener> {
     let lifecycle = Lifecycle::current();
     let bound = find_or_bind(&address, lifecycle.as_deref()).await;
     let error = |source: io::Error| {
-        let is_in_use = source.kind() == io::ErrorKind::AddrInUse;
-        let port = address.port().filter(|_| is_in_use);
         let listeners = lifecycle.as_ref().map(|lifecycle| &lifecycle.listeners);
         BindError {
+            hint: listeners.and_then(|listeners| address.hint(&source, listeners)),
             address: address.clone(),
             source,
-            predecessor: port.and_then(|port| listeners?.of_predecessor(port)),
         }
     };
     let (socket, is_kept) = bound.map_err(error)?;
@@ -196,6 +197,10 @@ async fn bind_in_place_of_stored(
 }
 
 async fn bind_name(name: &str) -> io::Result<Bound> {
+    if name.starts_with(BY_NAME) {
+        let reason = "no socket of that name was given";
+        return Err(io::Error::new(io::ErrorKind::NotFound, reason));
+    }
     let is_host = |host: &str| !matches!(host, "" | "*") && !host.contains('/');
     if name
         .rsplit_once(':')
@@ -415,6 +420,31 @@ impl Address {
         }
     }
 
+    /// Says what an error has to do with the listeners that were given to this process.
+    fn hint(&self, error: &io::Error, listeners: &Listeners) -> Option<String> {
+        match &self.0 {
+            Kind::Name(name) if name.starts_with(BY_NAME) => {
+                let given = listeners.names();
+                Some(match given.is_empty() {
+                    true => "the service manager has given no socket to this process; \
+                             look at the socket unit, and at `Sockets=` of the service"
+                        .into(),
+                    false => format!(
+                        "the service manager has given {}; look at `FileDescriptorName=` of the socket unit",
+                        given.join(", ")
+                    ),
+                })
+            }
+            _ if error.kind() == io::ErrorKind::AddrInUse => {
+                let listener = listeners.of_predecessor(self.port()?)?;
+                Some(format!(
+                    "the process before this one listens on {listener}; stop and start instead of a restart to change it"
+                ))
+            }
+            _ => None,
+        }
+    }
+
     /// Says how to write what cannot be read as an address.
     fn correction(&self) -> Cow<'static, str> {
         let name = match &self.0 {
@@ -427,6 +457,11 @@ impl Address {
             Kind::Socket(_) => "",
             Kind::Name(name) => name,
         };
+        if name.starts_with(ABSTRACT) {
+            return "abstract sockets are not offered, since no file mode keeps others from them; write \
+                    `unix:/path`, or `unix:./@name` for a file of that name"
+                .into();
+        }
         if let Some((scheme, _)) = name.split_once("://") {
             return format!("write it without `{scheme}://`, as in `127.0.0.1:3000`").into();
         }
@@ -556,6 +591,8 @@ impl TryFrom<std::os::unix::net::UnixListener> for Listener {
 impl From<&str> for Address {
     fn from(text: &str) -> Self {
         Self(match (text.strip_prefix("unix:"), text.parse()) {
+            // A file of that name is hardly meant.
+            (Some(_), _) if text.starts_with(ABSTRACT) => Kind::Name(text.into()),
             (Some(path), _) => Kind::Path(path.into()),
             (None, Ok(socket)) => Kind::Socket(socket),
             (None, Err(_)) => Kind::Name(text.into()),
@@ -646,8 +683,8 @@ impl fmt::Display for Address {
 struct BindError {
     address: Address,
     source: io::Error,
-    /// Where the process before this one listens, and is in the way.
-    predecessor: Option<String>,
+    /// What those who gave listeners to this process have to do with it.
+    hint: Option<String>,
 }
 
 impl BindError {
@@ -655,11 +692,8 @@ impl BindError {
         if self.source.kind() == io::ErrorKind::InvalidInput {
             return self.address.correction();
         }
-        if let Some(listener) = &self.predecessor {
-            return format!(
-                "the process before this one listens on {listener}; stop and start instead of a restart to change it"
-            )
-            .into();
+        if let Some(hint) = &self.hint {
+            return hint.clone().into();
         }
         if let Some(remedy) = report::remedy(&self.source) {
             return remedy.into();

@@ -5,6 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs, io,
     os::{fd::RawFd, unix::ffi::OsStrExt},
+    process,
     time::Duration,
 };
 
@@ -57,6 +58,8 @@ pub(crate) struct Environment {
     pub(crate) watchdog: Option<Duration>,
     /// The descriptors that the service manager opened for this process, with their names.
     pub(crate) activation: io::Result<Vec<(RawFd, String)>>,
+    /// The process that descriptors were opened for, where that is another one.
+    pub(crate) activated_process: Option<String>,
     /// Whether a Kubernetes pod is around this process.
     pub(crate) in_kubernetes: bool,
     /// The process that systemd itself has started, whose end is the end of the unit: this one, or an ancestor of it.
@@ -81,6 +84,9 @@ impl Environment {
             notify_socket: env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()),
             watchdog: sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()),
             activation: sd_notify::listen_fds_with_names().map(Iterator::collect),
+            activated_process: env::var("LISTEN_PID").ok().filter(|pid| {
+                env::var_os("LISTEN_FDS").is_some() && *pid != process::id().to_string()
+            }),
             in_kubernetes: env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
             main_of_unit: env::var("SYSTEMD_EXEC_PID")
                 .ok()

@@ -165,6 +165,16 @@ impl Listeners {
         names
     }
 
+    /// Returns the names by which sockets of the service manager can be asked for.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let lists = self.lock();
+        let asked = lists.inherited.iter().map(|listener| &listener.asked);
+        asked
+            .filter(|asked| asked.starts_with(BY_NAME))
+            .cloned()
+            .collect()
+    }
+
     /// Returns the address of `port` at which the predecessor listens, where nobody has asked for that.
     pub(crate) fn of_predecessor(&self, port: u16) -> Option<String> {
         let lists = self.lock();

@@ -171,6 +171,7 @@ fn what_cannot_be_read_as_an_address_has_a_remedy() {
         ("http://127.0.0.1:3000", "write it without `http://`"),
         ("https://localhost:3000/", "write it without `https://`"),
         ("/run/app.sock", "write `unix:/run/app.sock`"),
+        ("unix:@app", "abstract sockets are not offered"),
         ("unix:", "the path is empty; write `unix:/path`"),
         (&too_long, "it may be 107 bytes long, see unix(7)"),
     ] {
