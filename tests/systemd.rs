@@ -359,6 +359,18 @@ fn i4_listeners_in_the_store_outlive_restart_and_sigkill() {
 }
 
 #[test]
+fn n8_a_store_that_is_too_small_keeps_what_it_has_room_for() {
+    let settings = "listen=127.0.0.1:0";
+    let Some(service) = Service::start_with(settings, "FileDescriptorStoreMax=1\n") else {
+        return;
+    };
+    service.wait_for("NFileDescriptorStore", |count| count == "1");
+    service.reload();
+    service.wait_until_main_answers();
+    assert_eq!(service.property("NFileDescriptorStore"), "1");
+}
+
+#[test]
 fn i2_stop_asks_for_more_time_and_says_what_it_waits_for() {
     let Some(service) = Service::start("TimeoutStopSec=500ms\n") else {
         return;

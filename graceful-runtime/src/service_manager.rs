@@ -33,8 +33,11 @@ use crate::text::printable;
 /// How long a message may wait for room in the manager's queue.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the manager may take to answer [`ServiceManager::stores_descriptors`]; usually it is a millisecond.
+/// How long the manager may take to answer [`ServiceManager::has_room`]; usually it is a millisecond.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The name in the manager's store of what is there to find out about it.
+const PROBE: &str = "graceful-probe";
 
 /// Marks what is ours among the names in the manager's store.
 const STORE_PREFIX: &str = "graceful@";
@@ -209,23 +212,20 @@ impl ServiceManager {
         ]);
     }
 
-    /// Finds out whether the manager keeps descriptors (`FileDescriptorStoreMax=`); it would never say so by itself.
+    /// Finds out whether the manager has room for one more descriptor (`FileDescriptorStoreMax=`); it would never say so by itself,
+    /// and closes what it has no room for without a word.
     ///
-    /// It is given one end of a pipe. Whether that end is still open after this process has closed its own is the answer; and the
-    /// manager drops it when the other end is closed. Waits for the manager, for a second at most.
-    pub(crate) fn stores_descriptors(&self) -> bool {
+    /// It is given one end of a pipe. Whether that end is still open after this process has closed its own is the answer; and then it
+    /// is told to give the place free again. Waits for the manager, for a second at most.
+    pub(crate) fn has_room(&self) -> bool {
         self.is_present() && self.probe_store().unwrap_or(false)
     }
 
     fn probe_store(&self) -> io::Result<bool> {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
-        self.send_with(
-            &[
-                NotifyState::Custom("FDSTORE=1"),
-                NotifyState::Custom("FDNAME=graceful-probe"),
-            ],
-            &[theirs.as_fd()],
-        );
+        let name = format!("FDNAME={PROBE}");
+        let states = [NotifyState::Custom("FDSTORE=1"), NotifyState::Custom(&name)];
+        self.send_with(&states, &[theirs.as_fd()]);
         drop(theirs);
         let answered = self
             .barrier()
@@ -236,7 +236,10 @@ impl ServiceManager {
         };
         let mut end = [PollFd::new(&ours, PollFlags::empty())];
         poll(&mut end, Some(&now))?;
-        Ok(answered && !end[0].revents().contains(PollFlags::ERR))
+        let is_kept = !end[0].revents().contains(PollFlags::ERR);
+        // Whoever is late may keep it still.
+        self.remove_stored(PROBE);
+        Ok(answered && is_kept)
     }
 
     fn barrier(&self) -> Option<Barrier> {

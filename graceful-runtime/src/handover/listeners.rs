@@ -224,18 +224,28 @@ impl Listeners {
         })
     }
 
-    /// Gives the service manager a copy of every open listener, if it keeps any. It waits for the manager, a second at most.
+    /// Gives the service manager a copy of every open listener, as far as it has room. It waits for the manager.
+    ///
+    /// What it has no room for stays this process' own, and is sealed at the end: that nobody else has it is known.
     pub(crate) fn store(&self, service_manager: &ServiceManager) {
-        if !service_manager.stores_descriptors() {
-            return;
-        }
-        let mut lists = self.lock();
-        for open in lists
+        let is_own = |open: &&Open| open.keeper == Keeper::Nobody;
+        let ids: Vec<_> = self
+            .lock()
             .open
-            .iter_mut()
-            .filter(|open| open.keeper == Keeper::Nobody)
-        {
-            if service_manager.store(&open.asked, open.socket.as_fd()) {
+            .iter()
+            .filter(is_own)
+            .map(|open| open.id)
+            .collect();
+        for id in ids {
+            // Without the lock, since it waits.
+            if !service_manager.has_room() {
+                return;
+            }
+            let mut lists = self.lock();
+            let open = lists.open.iter_mut().find(|open| open.id == id);
+            if let Some(open) = open
+                && service_manager.store(&open.asked, open.socket.as_fd())
+            {
                 open.keeper = Keeper::Store;
                 open.shared.store(true, Ordering::Release);
             }

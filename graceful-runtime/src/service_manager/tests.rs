@@ -138,7 +138,7 @@ fn whether_the_manager_stores_descriptors_is_found_out() {
     for keeps in [true, false] {
         let manager = Manager::new();
         let service = manager.connect(None);
-        let asked = std::thread::spawn(move || service.stores_descriptors());
+        let asked = std::thread::spawn(move || service.has_room());
         let (heard, probe) = manager.hear_with_descriptors();
         assert_eq!(heard, "FDSTORE=1\nFDNAME=graceful-probe\n");
         let kept = keeps.then_some(probe);
@@ -178,7 +178,7 @@ fn a_manager_that_is_gone_or_never_was_does_no_harm() {
     let gone = Manager::new().connect(None);
     for service in [gone, ServiceManager::default()] {
         service.ready("nobody hears");
-        assert!(!service.stores_descriptors());
+        assert!(!service.has_room());
         let _ = service.announce_main_process(1);
     }
     assert!(ServiceManager::default().variables().is_empty());
@@ -221,5 +221,51 @@ fn a_name_in_the_store_has_no_colon_and_can_be_read_back() {
     assert_eq!(store_name(&"x".repeat(STORE_NAME_MAX)), None);
     for foreign in ["web", "graceful@%4", "graceful@%zz", "graceful@%ff"] {
         assert_eq!(asked_by_store_name(foreign), None, "{foreign}");
+    }
+}
+
+/// Keeps `room` descriptors, as systemd does, until the process ends its side.
+fn keep(manager: &Manager, room: usize) -> Vec<String> {
+    let mut store: Vec<(String, OwnedFd)> = Vec::new();
+    loop {
+        let (heard, descriptors) = manager.hear_with_descriptors();
+        let name = heard.lines().find_map(|line| line.strip_prefix("FDNAME="));
+        let name = name.unwrap_or_default().to_owned();
+        if heard.starts_with("FDSTORE=1") && store.len() < room {
+            store.extend(descriptors.into_iter().map(|kept| (name.clone(), kept)));
+        } else if heard.starts_with("FDSTOREREMOVE=1") {
+            store.retain(|(kept, _)| *kept != name);
+        } else if heard.starts_with("STOPPING=1") {
+            return store.into_iter().map(|(name, _)| name).collect();
+        }
+    }
+}
+
+#[test]
+fn n8_only_what_the_store_has_room_for_counts_as_stored() {
+    use crate::handover::listeners::Listeners;
+
+    for room in 0..4 {
+        let manager = Manager::new();
+        let service = manager.connect(None);
+        let listeners = Listeners::default();
+        let sockets = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let registrations: Vec<_> = ["a", "b", "c"]
+            .iter()
+            .zip(&sockets)
+            .map(|(asked, socket)| listeners.register(asked, false, socket.as_fd()).unwrap())
+            .collect();
+        let kept = std::thread::scope(|scope| {
+            let kept = scope.spawn(|| keep(&manager, room));
+            listeners.store(&service);
+            service.stopping("done");
+            kept.join().unwrap()
+        });
+        let shared = registrations.iter().filter(|one| one.is_shared()).count();
+        assert_eq!((kept.len(), shared), (room.min(3), room.min(3)), "{kept:?}");
+        assert!(
+            kept.iter().all(|name| name.starts_with("graceful@")),
+            "{kept:?}"
+        );
     }
 }
