@@ -359,13 +359,15 @@ impl Listener {
 
     /// Turns new connects away, so that the accept queue can be emptied for good.
     ///
-    /// TCP: the kernel refuses them from now on, or, where it cannot be told to, they go on coming and
-    /// the result is `false`. UNIX: the path is removed, unless it means another's socket by now.
+    /// TCP: the kernel refuses them from now on, or, where it cannot be told to or must not, they go on coming
+    /// and the result is `false`. UNIX: the path is removed, unless it means another's socket by now.
     pub(crate) fn seal(&self) -> bool {
         if self.is_shared() {
             return false;
         }
         match &self.socket {
+            // The kernel would go on to choose it for its share of the connects, and throw them away.
+            Bound::Tcp(_) if self.has_siblings() => false,
             Bound::Tcp(listener) => {
                 // Connections that have not sent anything would stay invisible, and be lost.
                 let _ = sys::defer_accept(listener.as_fd(), 0);
@@ -380,11 +382,53 @@ impl Listener {
         }
     }
 
+    /// Tells whether other sockets listen on the same port, to which the kernel spreads the connects (`SO_REUSEPORT`
+    /// in socket(7)).
+    pub(crate) fn has_siblings(&self) -> bool {
+        let Bound::Tcp(listener) = &self.socket else {
+            return false;
+        };
+        let is_in_group = SockRef::from(listener).reuse_port().unwrap_or(false);
+        let address = listener.local_addr().ok().filter(|_| is_in_group);
+        address.is_some_and(|address| listeners_at(address) > 1)
+    }
+
     /// Tells whether other processes accept from the same socket.
     pub(crate) fn is_shared(&self) -> bool {
         let registration = self.registration.as_ref();
         self.is_shared || registration.is_some_and(Registration::is_shared)
     }
+}
+
+/// Counts the sockets that listen at `address`, by `/proc/net/tcp` in proc_net(5), which has them first.
+fn listeners_at(address: SocketAddr) -> usize {
+    const LISTENING: &str = "0A";
+
+    // The addresses are there as the machine's numbers.
+    let (table, ip) = match address.ip() {
+        IpAddr::V4(ip) => (
+            "/proc/net/tcp",
+            format!("{:08X}", u32::from_ne_bytes(ip.octets())),
+        ),
+        IpAddr::V6(ip) => {
+            let words = ip.octets();
+            let (words, _) = words.as_chunks::<4>();
+            let words = words
+                .iter()
+                .map(|word| format!("{:08X}", u32::from_ne_bytes(*word)));
+            ("/proc/net/tcp6", words.collect())
+        }
+    };
+    let wanted = format!("{ip}:{:04X}", address.port());
+    let table = std::fs::read_to_string(table).unwrap_or_default();
+    let fields = table.lines().skip(1).map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        (fields.next(), fields.nth(1))
+    });
+    let listening = fields.take_while(|(_, state)| *state == Some(LISTENING));
+    listening
+        .filter(|(local, _)| *local == Some(&*wanted))
+        .count()
 }
 
 impl Bound {

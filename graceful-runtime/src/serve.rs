@@ -399,10 +399,13 @@ impl<S: HttpService> Running<S> {
                 }
             }
         }
-        // They go on coming, so some will be lost; the queue as it is now is served.
-        let connections = Arc::clone(&self.shared.connections);
-        self.accept_until(connections.empty().or(sleep(UNSEALED_LIMIT)))
-            .await;
+        // They go on coming, so some may be lost; the queue as it is now is served. Where others listen on the
+        // same port, the sooner they get all of them the better.
+        if !self.listener.has_siblings() {
+            let connections = Arc::clone(&self.shared.connections);
+            self.accept_until(connections.empty().or(sleep(UNSEALED_LIMIT)))
+                .await;
+        }
         let rest = async {
             while self.accept_queued().await {
                 yield_now().await;

@@ -212,3 +212,36 @@ fn a_path_need_not_be_utf8() {
     });
     assert!(!one.exists(), "the file goes with the listener");
 }
+
+#[test]
+fn n15_siblings_on_the_same_port_do_not_suffer() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        runtime().block_on(async {
+            let bind = |address: SocketAddr| {
+                let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+                socket.set_reuse_port(true).unwrap();
+                socket.set_nonblocking(true).unwrap();
+                socket.bind(&address.into()).unwrap();
+                socket.listen(BACKLOG).unwrap();
+                Listener::from(Bound::Tcp(TcpListener::from_std(socket.into()).unwrap()))
+            };
+            let leaving = bind(address.parse().unwrap());
+            let at = leaving.local_addr().unwrap();
+            assert!(!leaving.has_siblings(), "it is alone");
+            let staying = bind(at);
+            assert!(leaving.has_siblings() && staying.has_siblings());
+            assert!(
+                !leaving.seal(),
+                "the kernel would send it connects all the same"
+            );
+            while accept(&leaving).is_some() {}
+            drop(leaving);
+            for _ in 0..20 {
+                let limit = Duration::from_millis(900);
+                TcpStream::connect_timeout(&at, limit).expect("not even one is repeated");
+            }
+            assert!(!staying.has_siblings());
+            assert!(staying.seal(), "the last of them is as any other");
+        });
+    }
+}
