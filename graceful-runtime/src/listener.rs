@@ -382,15 +382,15 @@ impl Listener {
         }
     }
 
-    /// Tells whether other sockets listen on the same port, to which the kernel spreads the connects (`SO_REUSEPORT`
-    /// in socket(7)).
+    /// Tells whether sockets of other processes listen on the same port, to which the kernel spreads the connects
+    /// (`SO_REUSEPORT` in socket(7)). Those of this process leave together with this one.
     pub(crate) fn has_siblings(&self) -> bool {
         let Bound::Tcp(listener) = &self.socket else {
             return false;
         };
         let is_in_group = SockRef::from(listener).reuse_port().unwrap_or(false);
         let address = listener.local_addr().ok().filter(|_| is_in_group);
-        address.is_some_and(|address| listeners_at(address) > 1)
+        address.is_some_and(sys::others_listen_at)
     }
 
     /// Tells whether other processes accept from the same socket.
@@ -398,37 +398,6 @@ impl Listener {
         let registration = self.registration.as_ref();
         self.is_shared || registration.is_some_and(Registration::is_shared)
     }
-}
-
-/// Counts the sockets that listen at `address`, by `/proc/net/tcp` in proc_net(5), which has them first.
-fn listeners_at(address: SocketAddr) -> usize {
-    const LISTENING: &str = "0A";
-
-    // The addresses are there as the machine's numbers.
-    let (table, ip) = match address.ip() {
-        IpAddr::V4(ip) => (
-            "/proc/net/tcp",
-            format!("{:08X}", u32::from_ne_bytes(ip.octets())),
-        ),
-        IpAddr::V6(ip) => {
-            let words = ip.octets();
-            let (words, _) = words.as_chunks::<4>();
-            let words = words
-                .iter()
-                .map(|word| format!("{:08X}", u32::from_ne_bytes(*word)));
-            ("/proc/net/tcp6", words.collect())
-        }
-    };
-    let wanted = format!("{ip}:{:04X}", address.port());
-    let table = std::fs::read_to_string(table).unwrap_or_default();
-    let fields = table.lines().skip(1).map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        (fields.next(), fields.nth(1))
-    });
-    let listening = fields.take_while(|(_, state)| *state == Some(LISTENING));
-    listening
-        .filter(|(local, _)| *local == Some(&*wanted))
-        .count()
 }
 
 impl Bound {

@@ -6,7 +6,9 @@
 //! the time of the call; no pointer outlives its call.
 #![allow(unsafe_code, reason = "this is the module for it")]
 
+use std::fs;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Tells whether the process ignores `signal`, as nohup(1) arranges it for HUP.
@@ -116,6 +118,42 @@ pub(crate) fn refuse_connects(listener: BorrowedFd<'_>) -> io::Result<()> {
 /// `TCP_DEFER_ACCEPT` in tcp(7)
 pub(crate) fn defer_accept(listener: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {
     set_option(listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
+}
+
+/// Tells whether a socket that this process does not have listens at `address`, too.
+///
+/// # References
+///
+/// `/proc/net/tcp` in proc_net(5), which has listeners first; `/proc/pid/fd` in proc_pid_fd(5)
+pub(crate) fn others_listen_at(address: SocketAddr) -> bool {
+    const LISTENING: &str = "0A";
+
+    // The addresses are there as the machine's numbers.
+    let word = |word: &[u8; 4]| format!("{:08X}", u32::from_ne_bytes(*word));
+    let (table, ip) = match address.ip() {
+        IpAddr::V4(ip) => ("/proc/net/tcp", word(&ip.octets())),
+        IpAddr::V6(ip) => {
+            let octets = ip.octets();
+            let (words, _) = octets.as_chunks();
+            ("/proc/net/tcp6", words.iter().map(word).collect())
+        }
+    };
+    let wanted = format!("{ip}:{:04X}", address.port());
+    let table = fs::read_to_string(table).unwrap_or_default();
+    let sockets = table.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        Some((fields.next()?, fields.nth(1)?, fields.nth(5)?))
+    });
+    let listening = sockets.take_while(|(_, state, _)| *state == LISTENING);
+    let mut inodes = listening
+        .filter(|(local, ..)| *local == wanted)
+        .map(|(.., inode)| inode);
+    let own: Vec<_> = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .collect();
+    inodes.any(|inode| !own.contains(&format!("socket:[{inode}]").into()))
 }
 
 /// Returns how many received bytes nobody has read yet.

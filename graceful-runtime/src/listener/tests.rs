@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::thread;
 
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
@@ -213,23 +214,35 @@ fn a_path_need_not_be_utf8() {
     assert!(!one.exists(), "the file goes with the listener");
 }
 
+/// Listens on `address`, together with others.
+fn listen_in_group(address: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_reuse_port(true).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket.listen(BACKLOG).unwrap();
+    socket
+}
+
+fn in_group(address: SocketAddr) -> Listener {
+    let socket = listen_in_group(address).into();
+    Bound::Tcp(TcpListener::from_std(socket).unwrap()).into()
+}
+
 #[test]
 fn n15_siblings_on_the_same_port_do_not_suffer() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
         runtime().block_on(async {
-            let bind = |address: SocketAddr| {
-                let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
-                socket.set_reuse_port(true).unwrap();
-                socket.set_nonblocking(true).unwrap();
-                socket.bind(&address.into()).unwrap();
-                socket.listen(BACKLOG).unwrap();
-                Listener::from(Bound::Tcp(TcpListener::from_std(socket.into()).unwrap()))
-            };
-            let leaving = bind(address.parse().unwrap());
+            let leaving = in_group(address.parse().unwrap());
             let at = leaving.local_addr().unwrap();
             assert!(!leaving.has_siblings(), "it is alone");
-            let staying = bind(at);
-            assert!(leaving.has_siblings() && staying.has_siblings());
+            // The other one is in a process of its own, which need not accept for a connect to succeed.
+            let mut other = Command::new("sleep")
+                .arg("60")
+                .stdin(OwnedFd::from(listen_in_group(at)))
+                .spawn()
+                .unwrap();
+            assert!(leaving.has_siblings());
             assert!(
                 !leaving.seal(),
                 "the kernel would send it connects all the same"
@@ -240,8 +253,28 @@ fn n15_siblings_on_the_same_port_do_not_suffer() {
                 let limit = Duration::from_millis(900);
                 TcpStream::connect_timeout(&at, limit).expect("not even one is repeated");
             }
-            assert!(!staying.has_siblings());
-            assert!(staying.seal(), "the last of them is as any other");
+            other.kill().unwrap();
+            other.wait().unwrap();
+        });
+    }
+}
+
+#[test]
+fn n15_siblings_in_the_same_process_leave_together_and_are_sealed() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        runtime().block_on(async {
+            let first = in_group(address.parse().unwrap());
+            let at = first.local_addr().unwrap();
+            let group = [first, in_group(at), in_group(at)];
+            let queued: Vec<_> = (0..QUEUED * 3)
+                .map(|_| TcpStream::connect(at).unwrap())
+                .collect();
+            assert!(group.iter().all(Listener::seal));
+            assert!(is_refused(&TcpStream::connect(at)));
+            let accepted = group
+                .iter()
+                .flat_map(|one| std::iter::from_fn(|| accept(one)));
+            assert_eq!(accepted.count(), queued.len());
         });
     }
 }
