@@ -40,6 +40,8 @@ use self::http::Security;
 #[cfg(feature = "adapt")]
 pub(crate) use self::http::{HEAD_LIMIT, HTTP2_PREFACE, has_unread};
 pub(crate) use self::mood::Mood;
+#[cfg(feature = "adapt")]
+pub(crate) use self::service::Held;
 pub(crate) use self::service::HttpService;
 pub use self::service::IntoService;
 #[cfg(feature = "adapt")]

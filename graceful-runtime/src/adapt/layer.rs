@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::{Adapter, origin};
 use crate::registry::Member;
-use crate::serve::{Connection, InFlightGuard, Mood, Peer};
+use crate::serve::{Connection, Held, InFlightGuard, Mood, Peer};
 
 /// The layer of [`adapt`](crate::adapt()), which has to be the outermost one.
 ///
@@ -117,6 +117,12 @@ struct Ticket {
     _origin: Origin,
 }
 
+impl AsMut<InFlightGuard> for Ticket {
+    fn as_mut(&mut self) -> &mut InFlightGuard {
+        &mut self.guard
+    }
+}
+
 /// The connection that a request came on.
 #[derive(Debug)]
 enum Origin {
@@ -196,38 +202,19 @@ where
                 response.headers_mut().insert(CONNECTION, close);
             }
         }
-        let hold = |ticket| match *this.is_http1 {
-            true => Held::Http1(ticket),
-            false => Held::Http2(Arc::new(ticket)),
-        };
-        let held = ticket.map(hold);
+        let held = ticket.map(|ticket| Held::new(ticket, !*this.is_http1));
         Poll::Ready(Ok(response.map(|body| Body { body, held })))
     }
 }
 
-/// What keeps a request in flight while its response is sent.
-#[derive(Debug)]
-enum Held {
-    Http1(Ticket),
-    /// h2 takes a body whole and sends it as the client makes room, so every piece of it holds on, too.
-    Http2(Arc<Ticket>),
-}
-
-impl Held {
-    /// Takes note of a piece of the body, which holds on where it is made of [`Bytes`], as those of axum and tonic are.
-    fn note<D: Buf + 'static>(&mut self, piece: &mut D) {
-        match self {
-            Self::Http1(ticket) => ticket.guard.add(piece.remaining()),
-            Self::Http2(ticket) => {
-                if let Some(bytes) = (piece as &mut dyn Any).downcast_mut::<Bytes>() {
-                    let piece = Piece {
-                        bytes: mem::take(bytes),
-                        _ticket: Arc::clone(ticket),
-                    };
-                    *bytes = Bytes::from_owner(piece);
-                }
-            }
-        }
+/// Has `piece` keep the request of `ticket` in flight, where it is made of [`Bytes`], as those of axum and tonic are.
+fn attach<D: 'static>(piece: &mut D, ticket: Arc<Ticket>) {
+    if let Some(bytes) = (piece as &mut dyn Any).downcast_mut::<Bytes>() {
+        let piece = Piece {
+            bytes: mem::take(bytes),
+            _ticket: ticket,
+        };
+        *bytes = Bytes::from_owner(piece);
     }
 }
 
@@ -256,7 +243,7 @@ pin_project! {
     pub struct Body<B> {
         #[pin]
         body: B,
-        held: Option<Held>,
+        held: Option<Held<Ticket>>,
     }
 }
 
@@ -275,8 +262,9 @@ where
         let mut polled = this.body.poll_frame(cx);
         if let (Poll::Ready(Some(Ok(frame))), Some(held)) = (&mut polled, this.held)
             && let Some(piece) = frame.data_mut()
+            && let Some(ticket) = held.piece(piece.remaining())
         {
-            held.note(piece);
+            attach(piece, ticket);
         }
         polled
     }

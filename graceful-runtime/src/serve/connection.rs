@@ -360,12 +360,11 @@ impl Connection {
         if self.shared.lifecycle.phase() >= Phase::LameDuck {
             self.unsettled.fetch_add(1, Ordering::Relaxed);
         }
-        if self.is_http2() {
-            self.unflushed.fetch_add(1, Ordering::Relaxed);
-        }
         if !self.is_http2() {
-            self.in_flight.end();
-        } else if self.in_flight.end_elsewhere(&self.shared.mood) {
+            return self.in_flight.end();
+        }
+        self.unflushed.fetch_add(1, Ordering::Relaxed);
+        if self.in_flight.end_elsewhere(&self.shared.mood) {
             // hyper has no reason to look at the connection when its last stream ends.
             self.wake();
         }
@@ -643,6 +642,12 @@ impl InFlightGuard {
 
     pub(crate) fn add(&mut self, bytes: usize) {
         self.size += bytes;
+    }
+}
+
+impl AsMut<Self> for InFlightGuard {
+    fn as_mut(&mut self) -> &mut Self {
+        self
     }
 }
 

@@ -219,7 +219,11 @@ where
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let guard = this.guard.take().map(Held::new);
+        let hold = |guard: InFlightGuard| {
+            let is_http2 = guard.connection().is_http2();
+            Held::new(guard, is_http2)
+        };
+        let guard = this.guard.take().map(hold);
         Poll::Ready(Ok(response.map(|body| TrackedBody { body, guard })))
     }
 }
@@ -233,27 +237,27 @@ fn server_error<B>() -> Response<Option<B>> {
     response
 }
 
-/// What keeps a request in flight while its response is sent.
-enum Held {
-    Http1(InFlightGuard),
+/// What keeps a request in flight while its response is sent: a guard, or something with one in it.
+#[derive(Debug)]
+pub(crate) enum Held<G> {
+    Http1(G),
     /// h2 takes a body whole and sends it as the client makes room, so every piece of it holds on, too.
-    Http2(Arc<InFlightGuard>),
+    Http2(Arc<G>),
 }
 
-impl Held {
-    fn new(guard: InFlightGuard) -> Self {
-        if guard.connection().is_http2() {
-            Self::Http2(Arc::new(guard))
-        } else {
-            Self::Http1(guard)
+impl<G: AsMut<InFlightGuard>> Held<G> {
+    pub(crate) fn new(guard: G, is_http2: bool) -> Self {
+        match is_http2 {
+            true => Self::Http2(Arc::new(guard)),
+            false => Self::Http1(guard),
         }
     }
 
     /// Takes note of a piece of the body; returns what has to go with it.
-    fn piece(&mut self, size: usize) -> Option<Arc<InFlightGuard>> {
+    pub(crate) fn piece(&mut self, size: usize) -> Option<Arc<G>> {
         match self {
             Self::Http1(guard) => {
-                guard.add(size);
+                guard.as_mut().add(size);
                 None
             }
             Self::Http2(guard) => Some(Arc::clone(guard)),
@@ -291,7 +295,7 @@ pin_project! {
         // `None`: empty.
         #[pin]
         body: Option<B>,
-        guard: Option<Held>,
+        guard: Option<Held<InFlightGuard>>,
     }
 }
 
