@@ -65,6 +65,7 @@ mod run;
 mod serve;
 mod server;
 mod service_manager;
+mod shortage;
 mod shutdown;
 mod signal;
 mod status;

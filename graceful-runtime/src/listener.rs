@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::handover::listeners::{BY_NAME, Claimed, Listeners, Registration};
 use crate::lifecycle::Lifecycle;
-use crate::report;
 use crate::serve::{Peer, Stream};
+use crate::shortage::Shortage;
 use crate::sys;
 
 /// How many connections the kernel queues: Linux' own limit (`net.core.somaxconn`) since 5.4.
@@ -708,8 +708,8 @@ impl BindError {
         if let Some(hint) = &self.hint {
             return hint.clone().into();
         }
-        if let Some(remedy) = report::remedy(&self.source) {
-            return remedy.into();
+        if let Some(shortage) = Shortage::of(&self.source) {
+            return shortage.remedy().into();
         }
         let is_path = matches!(self.address.0, Kind::Path(_));
         match self.source.kind() {

@@ -134,20 +134,6 @@ fn sentence(debug: &str) -> Option<String> {
     Some(said.to_owned())
 }
 
-/// Returns what to do where descriptors, threads or memory are short; nothing for another error.
-pub(crate) fn remedy(error: &io::Error) -> Option<&'static str> {
-    match error.raw_os_error()? {
-        libc::EMFILE | libc::ENFILE => {
-            Some("raise the limit of open files (`ulimit -n`, or `LimitNOFILE=` under systemd)")
-        }
-        libc::EAGAIN => Some(
-            "raise the limit of threads (`ulimit -u`, or `TasksMax=` under systemd) or of memory",
-        ),
-        libc::ENOMEM | libc::ENOBUFS => Some("give it more memory"),
-        _ => None,
-    }
-}
-
 /// Prints an error as the standard library does for a `main` that returned it.
 pub(crate) fn print_error(error: &impl Display) {
     print(&format!("Error: {error}\n"));

@@ -33,6 +33,7 @@ use crate::phase::{Event, Phase};
 use crate::pid_file;
 use crate::report::{self, Census, Line, Output};
 use crate::server::{IntoServer, Servers};
+use crate::shortage::Shortage;
 use crate::shutdown::Reason;
 use crate::signal::{Listening, Signal};
 use crate::succession::{self, Answer, Heritage, RestartError, Succession, is_turn};
@@ -124,8 +125,8 @@ impl fmt::Display for StartError {
 
 fn failed(f: &mut fmt::Formatter<'_>, to: &str, error: &io::Error) -> fmt::Result {
     write!(f, "failed to {to}: {error}")?;
-    match report::remedy(error) {
-        Some(remedy) => write!(f, "; {remedy}"),
+    match Shortage::of(error) {
+        Some(shortage) => write!(f, "; {}", shortage.remedy()),
         None => Ok(()),
     }
 }

@@ -29,6 +29,7 @@ use crate::listener::Listener;
 use crate::phase::Phase;
 use crate::registry::Member;
 use crate::report::{self, Line};
+use crate::shortage::Shortage;
 use crate::timer::wait_until;
 
 #[cfg(feature = "adapt")]
@@ -447,11 +448,15 @@ impl<S: HttpService> Running<S> {
                 true
             }
             Ok(None) => false,
-            // The kernel looks for a free descriptor before it looks at the queue.
-            Err(error) if is_shortage(&error) && self.listener.queue_length() == 0 => false,
             Err(error) => {
+                // The end of a connection may mend it.
+                let is_short = Shortage::of(&error).is_some();
+                // The kernel looks for a free descriptor before it looks at the queue.
+                if is_short && self.listener.queue_length() == 0 {
+                    return false;
+                }
                 self.accept_failed(&error).await;
-                is_of_one_connection(&error) || is_shortage(&error)
+                is_short || is_of_one_connection(&error)
             }
         }
     }
@@ -550,13 +555,5 @@ pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
-    )
-}
-
-/// Tells whether descriptors or memory are short, which the end of a connection mends.
-fn is_shortage(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     )
 }
