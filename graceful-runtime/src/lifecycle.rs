@@ -290,6 +290,12 @@ impl Lifecycle {
         let _ = self.watch_phase().wait_for(|now| *now >= phase).await;
     }
 
+    /// Tells whether `main` is to be dropped, or was, before it has returned.
+    pub(crate) fn is_start_up_cancelled(&self) -> bool {
+        self.trigger()
+            .is_some_and(|trigger| trigger.cancels_start_up)
+    }
+
     /// Waits until `main` is to be dropped before it has returned; for ever where it is not.
     ///
     /// # Cancel safety
@@ -297,10 +303,7 @@ impl Lifecycle {
     /// A drop loses nothing.
     pub(crate) async fn start_up_cancelled(&self) {
         self.reached(Phase::LameDuck).await;
-        if !self
-            .trigger()
-            .is_some_and(|trigger| trigger.cancels_start_up)
-        {
+        if !self.is_start_up_cancelled() {
             self.reached(Phase::Stopping).await;
         }
     }

@@ -341,9 +341,7 @@ impl Census {
             is_lame_duck: lifecycle.phase() == Phase::LameDuck,
             is_stopping: lifecycle.phase() >= Phase::Stopping,
             is_started: lifecycle.is_started(),
-            is_cancelled: lifecycle
-                .trigger()
-                .is_some_and(|trigger| trigger.cancels_start_up),
+            is_cancelled: lifecycle.is_start_up_cancelled(),
             is_awaited: lifecycle.is_awaited(),
         };
         let mut connections = lifecycle.connections();

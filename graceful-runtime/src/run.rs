@@ -35,7 +35,7 @@ use crate::report::{self, Census, Line, Output};
 use crate::server::{IntoServer, Servers};
 use crate::shortage::Shortage;
 use crate::shutdown::Reason;
-use crate::signal::{Listening, Signal};
+use crate::signal::{Interrupts, Listening, Press, Signal};
 use crate::succession::{self, Answer, Heritage, RestartError, Succession, is_turn};
 use crate::sys::{self, BlockedSignals, Others};
 use crate::timer::wait_until;
@@ -46,8 +46,6 @@ const DEADLINE_CODE: u8 = 124;
 const INTERRUPT_CODE: u8 = 130;
 /// The code of a Rust program whose main thread panicked.
 const PANIC_CODE: u8 = 101;
-/// How soon after a Ctrl-C a human can mean another one.
-const HUMAN: Duration = Duration::from_millis(300);
 /// How long a forced end waits for its report to be written; a full pipe must not hold it up.
 const REPORT_LIMIT: Duration = Duration::from_millis(100);
 /// How long an end in time waits for its last line; nor must a full pipe turn it into a forced one.
@@ -597,38 +595,6 @@ impl Start {
     }
 }
 
-/// Whether INT came once or twice, where two of them within moments are one.
-///
-/// The terminal sends it to all processes of the foreground, and npm, for one, sends it on to its child: one
-/// Ctrl-C arrives twice.
-#[derive(Debug, Default)]
-struct Interrupts {
-    first: Option<Instant>,
-}
-
-/// What an INT means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Press {
-    First,
-    /// What was first, once more.
-    Same,
-    Again,
-}
-
-impl Interrupts {
-    fn add(&mut self, now: Instant) -> Press {
-        match self.first {
-            None => {
-                self.first = Some(now);
-                Press::First
-            }
-            Some(first) if now < first + HUMAN => Press::Same,
-
-            Some(_) => Press::Again,
-        }
-    }
-}
-
 /// What the guardian wakes up for.
 enum Input {
     Due,
@@ -800,11 +766,7 @@ impl Guardian {
             self.lifecycle.listeners.withdraw(manager);
         }
         manager.stopping(&format!("{reason}: stopping"));
-        let is_cancelled = self
-            .lifecycle
-            .trigger()
-            .is_some_and(|trigger| trigger.cancels_start_up);
-        let line = match is_cancelled {
+        let line = match self.lifecycle.is_start_up_cancelled() {
             true => Some(report::cancelled(reason)),
             false => report::draining(&self.lifecycle, reason),
         };
@@ -1007,9 +969,9 @@ impl Guardian {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
-    use super::{HUMAN, Interrupts, LameDuck, Press};
+    use super::LameDuck;
     use crate::shutdown::Reason;
     use crate::signal::Signal;
 
@@ -1028,25 +990,6 @@ mod tests {
                 lame_duck.length(reason, is_terminal),
                 expected,
                 "{lame_duck:?} {reason}"
-            );
-        }
-    }
-
-    #[test]
-    fn two_interrupts_within_moments_are_one() {
-        let begin = Instant::now();
-        let mut interrupts = Interrupts::default();
-        let presses = [
-            (0, Press::First),
-            (0, Press::Same),
-            (99, Press::Same),
-            (100, Press::Again),
-        ];
-        for (percent, press) in presses {
-            assert_eq!(
-                interrupts.add(begin + HUMAN * percent / 100),
-                press,
-                "{percent} %"
             );
         }
     }

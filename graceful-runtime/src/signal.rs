@@ -3,11 +3,15 @@
 //! A signal that cannot be caught, that reports a fault of the program itself, or that the runtime
 //! needs for itself has no [`Signal`], so that no configuration can name it.
 
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use futures_lite::StreamExt;
 
 use crate::sys;
+
+/// How soon after a Ctrl-C a human can mean another one.
+const HUMAN: Duration = Duration::from_millis(300);
 
 macro_rules! signals {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $number:ident, $async_name:ident;)*) => {
@@ -150,9 +154,62 @@ impl Listening {
     }
 }
 
+/// Whether INT came once or twice, where two of them within moments are one.
+///
+/// The terminal sends it to all processes of the foreground, and npm, for one, sends it on to its child: one
+/// Ctrl-C arrives twice.
+#[derive(Debug, Default)]
+pub(crate) struct Interrupts {
+    first: Option<Instant>,
+}
+
+/// What an INT means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Press {
+    First,
+    /// What was first, once more.
+    Same,
+    Again,
+}
+
+impl Interrupts {
+    /// Takes note of one, and tells what it means.
+    pub(crate) fn add(&mut self, now: Instant) -> Press {
+        match self.first {
+            None => {
+                self.first = Some(now);
+                Press::First
+            }
+            Some(first) if now < first + HUMAN => Press::Same,
+            Some(_) => Press::Again,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Signal;
+    use std::time::Instant;
+
+    use super::{HUMAN, Interrupts, Press, Signal};
+
+    #[test]
+    fn two_interrupts_within_moments_are_one() {
+        let begin = Instant::now();
+        let mut interrupts = Interrupts::default();
+        let presses = [
+            (0, Press::First),
+            (0, Press::Same),
+            (99, Press::Same),
+            (100, Press::Again),
+        ];
+        for (percent, press) in presses {
+            assert_eq!(
+                interrupts.add(begin + HUMAN * percent / 100),
+                press,
+                "{percent} %"
+            );
+        }
+    }
 
     #[test]
     fn names_numbers_and_conversions_agree() {
