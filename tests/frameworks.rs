@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use graceful_tests::http2::{Frame, Http2, body_of};
 use graceful_tests::load::Style;
-use graceful_tests::{
-    Address, Connection, Deployment, LIMIT, Load, SOON, Server, Signal, command, get,
-};
+use graceful_tests::{Connection, Deployment, LIMIT, Load, SOON, Server, Signal, command, get};
 use tungstenite::Message;
 use tungstenite::protocol::frame::coding::CloseCode;
 
@@ -361,9 +359,7 @@ fn unix_sockets_are_adapted_too(framework: &str) {
 #[test]
 fn axums_websockets_are_waited_for() {
     let server = start("framework=axum", &[]);
-    let Address::Tcp(address) = server.address() else {
-        panic!("WebSockets are tested over TCP")
-    };
+    let address = server.address().tcp();
     let stream = TcpStream::connect(address).expect("the server listens");
     let limited = stream.set_read_timeout(Some(LIMIT));
     limited.expect("a socket has this option");

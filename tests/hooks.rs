@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use graceful_tests::log::Log;
-use graceful_tests::{Address, LIMIT, SOON, Server, Signal, get, server};
+use graceful_tests::{LIMIT, SOON, Server, Signal, get, server};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
 
@@ -163,9 +163,7 @@ fn milliseconds_left(hook: &str, log: &Log) -> u64 {
 }
 
 fn websocket(server: &Server, path: &str) -> WebSocket<TcpStream> {
-    let Address::Tcp(address) = server.address() else {
-        panic!("WebSockets are tested over TCP")
-    };
+    let address = server.address().tcp();
     let stream = TcpStream::connect(address).expect("the server listens");
     stream
         .set_read_timeout(Some(LIMIT))

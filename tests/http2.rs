@@ -7,7 +7,7 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use graceful_tests::http2::{Frame, Http2, body_of};
-use graceful_tests::{Address, Certificate, Connection, SOON, Server, Signal, command, server};
+use graceful_tests::{Certificate, Connection, SOON, Server, Signal, command, server};
 
 macro_rules! in_clear_text_and_over_tls {
     ($($name:ident)*) => {
@@ -258,9 +258,7 @@ fn expect_goaways(frames: &[Frame], last: u32) {
 #[test]
 fn n14_who_floods_pings_and_never_reads_does_not_hold_the_drain() {
     let server = server!("echo", "timeout=60s");
-    let Address::Tcp(address) = *server.address() else {
-        panic!("it is a TCP listener")
-    };
+    let address = server.address().tcp();
     let mut client = TcpStream::connect(address).expect("the server listens");
     client
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")

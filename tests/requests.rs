@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use graceful_tests::{Address, SOON, Signal, get, server};
+use graceful_tests::{SOON, Signal, get, server};
 
 /// A server that would need a minute if anything had to wait for the deadline.
 macro_rules! echo {
@@ -307,9 +307,7 @@ fn n16_nothing_that_a_client_has_chosen_reaches_the_log_raw_or_at_length() {
 #[test]
 fn n14_small_responses_that_nobody_reads_are_counted_as_cut() {
     let server = server!("echo", "timeout=2s");
-    let Address::Tcp(address) = *server.address() else {
-        panic!("it is a TCP listener")
-    };
+    let address = server.address().tcp();
     let mut client = TcpStream::connect(address).expect("the server listens");
     let timeout = Some(Duration::from_millis(500));
     client.set_write_timeout(timeout).expect("it is no zero");

@@ -639,17 +639,10 @@ fn h11_under_an_init_of_one_child_a_restart_is_refused_with_the_reason() {
     let directory = tempfile::tempdir().expect("there is a place for temporary files");
     let init = directory.path().join("tini");
     let served = command!("restart", "restart=USR2");
-    let server = Server::start(process::under_init(&init, served));
-    let mut connection = server.wait_until_ready();
-    let response = connection.get("/restart");
-    assert_eq!(response.status, 503);
-    let said = response.text();
-    assert!(
-        said.contains("the container ends with this process"),
-        "{said}"
+    refuse_to_restart(
+        process::under_init(&init, served),
+        "the container ends with this process",
     );
-    connection.get("/stop");
-    server.exit_within(SOON).expect(0);
 }
 
 #[test]
@@ -967,9 +960,7 @@ fn n6_a_listener_whose_file_is_gone_is_bound_anew_by_the_successor() {
 #[test]
 fn n7_a_changed_address_that_the_predecessor_is_in_the_way_of_is_said_so() {
     let mut server = start(&["listen=127.0.0.1:0"]);
-    let Address::Tcp(old) = server.addresses()[0] else {
-        panic!("it is a TCP socket")
-    };
+    let old = server.addresses()[0].tcp();
     server.set(&[&format!("listen=0.0.0.0:{}", old.port())]);
     let said = server.fail_to_restart();
     assert!(
@@ -987,17 +978,10 @@ fn n9_under_a_shell_that_is_process_1_a_restart_is_refused_with_the_reason() {
         return;
     }
     let served = command!("restart", "restart=USR2");
-    let server = Server::start(process::under_shell_as_pid_1(served));
-    let mut connection = server.wait_until_ready();
-    let response = connection.get("/restart");
-    assert_eq!(response.status, 503);
-    let said = response.text();
-    assert!(
-        said.contains("the container ends with this process"),
-        "{said}"
+    refuse_to_restart(
+        process::under_shell_as_pid_1(served),
+        "the container ends with this process",
     );
-    connection.get("/stop");
-    server.exit_within(SOON).expect(0);
 }
 
 #[test]
@@ -1007,10 +991,17 @@ fn n9_under_a_shell_that_systemd_has_started_a_restart_is_refused_with_the_reaso
     write_script(&script, "export SYSTEMD_EXEC_PID=$$\n\"$@\"; exit");
     let mut command = Command::new(script);
     command.args([PROGRAM, "restart=USR2"]);
+    refuse_to_restart(command, "write `exec` before the program");
+}
+
+/// Fails unless the server of `command` says `reason` in place of a restart, and serves on.
+fn refuse_to_restart(command: Command, reason: &str) {
     let server = Server::start(command);
     let mut connection = server.wait_until_ready();
-    let said = connection.get("/restart").text();
-    assert!(said.contains("write `exec` before the program"), "{said}");
+    let response = connection.get("/restart");
+    assert_eq!(response.status, 503);
+    let said = response.text();
+    assert!(said.contains(reason), "{said}");
     connection.get("/stop");
     server.exit_within(SOON).expect(0);
 }

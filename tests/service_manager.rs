@@ -333,9 +333,7 @@ fn n6_a_socket_of_a_manager_whose_file_is_gone_is_bound_anew() {
 #[test]
 fn n7_a_changed_address_is_bound_in_place_of_the_stored_one() {
     let (socket, address) = socket();
-    let Address::Tcp(old) = address else {
-        panic!("it is a TCP socket")
-    };
+    let old = address.tcp();
     let manager = Manager::start();
     let listen = format!("listen=0.0.0.0:{}", old.port());
     let name = format!("graceful@{}", old.to_string().replace(':', "%3a"));
@@ -347,7 +345,7 @@ fn n7_a_changed_address_is_bound_in_place_of_the_stored_one() {
     manager.log().wait_for(&format!("FDNAME={name}"));
     drop(socket);
     server.wait_for("graceful: listening on http://0.0.0.0:");
-    let mut connection = Connection::open(&Address::Tcp(old));
+    let mut connection = Connection::open(&address);
     assert_eq!(connection.get("/").status, 200);
     stop(server);
 }

@@ -30,6 +30,15 @@ impl Address {
         }
     }
 
+    /// Returns the TCP address that it is.
+    #[track_caller]
+    pub fn tcp(&self) -> SocketAddr {
+        match self {
+            Self::Tcp(address) => *address,
+            Self::Unix(path) => panic!("{} is no TCP address", path.display()),
+        }
+    }
+
     /// Connects, and says nothing yet.
     ///
     /// # Errors

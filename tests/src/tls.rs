@@ -50,10 +50,7 @@ impl Certificate {
 
     /// Opens a connection whose handshake has not begun.
     pub fn handshake(&self, address: &Address, protocol: &str) -> Handshake {
-        let Address::Tcp(address) = address else {
-            panic!("TLS is tested over TCP")
-        };
-        let tcp = TcpStream::connect(address).expect("the server listens");
+        let tcp = TcpStream::connect(address.tcp()).expect("the server listens");
         tcp.set_nodelay(true).expect("a TCP socket has this option");
         let name = ServerName::try_from("localhost").expect("`localhost` is a valid name");
         let config = Arc::new(self.client_config(protocol));
