@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use graceful_tests::http2::{Frame, Http2, body_of};
+use graceful_tests::http2::{self, Frame, GOODBYE, Http2, body_of, expect_no_loss, is_goodbye};
 use graceful_tests::load::Style;
 use graceful_tests::{Connection, Deployment, LIMIT, Load, SOON, Server, Signal, command, get};
 use tungstenite::Message;
@@ -30,6 +30,8 @@ with_axum_and_tonic! {
     half_a_head_is_ended
     half_a_head_may_be_completed
     http2_clients_that_do_not_follow_are_ended
+    http2_clients_that_do_not_follow_and_go_on_asking_are_ended
+    http2_clients_that_flood_pings_and_never_read_are_ended
     http2_streams_finish
     k8_a_response_of_one_piece_is_in_flight_until_the_kernel_has_it
     idle_connections_are_closed
@@ -336,6 +338,65 @@ fn http2_clients_that_do_not_follow_are_ended(framework: &str) {
     server.exit_within(SOON).expect(0);
 }
 
+fn http2_clients_that_do_not_follow_and_go_on_asking_are_ended(framework: &str) {
+    let server = start(framework, &["timeout=8s"]);
+    let mut client = Http2::over(server.connect());
+    client.get(1, "/sleep?ms=100");
+    server.wait_for("handling /sleep");
+    server.drain();
+    let frames = client.asks_on_and_on(3, "/sleep?ms=100");
+    expect_no_loss(&frames);
+    server.exit_within(SOON).expect(0);
+}
+
+fn http2_clients_that_flood_pings_and_never_read_are_ended(framework: &str) {
+    let server = start(framework, &[]);
+    let client = http2::flood(server.address());
+    server.signal(Signal::TERM);
+    server.exit_within(SOON).expect(0);
+    drop(client);
+}
+
+#[test]
+fn k9_axums_websockets_over_http2_are_told_named_and_waited_for() {
+    let server = start("framework=axum", &["timeout=6s"]);
+    let mut client = Http2::over(server.connect());
+    client.get(1, "/sleep?ms=5000");
+    server.wait_for("handling /sleep");
+    for stream in [3, 5] {
+        client.websocket(stream, "/ws");
+    }
+    server.wait_for_times("socket open", 2);
+    client.reset(3);
+    // Is read behind it.
+    client.get(7, "/");
+    client.wait_for(|frame| matches!(frame, Frame::Data { stream: 7, .. }));
+    server.drain();
+    client.wait_for(|frame| is_goodbye(5, frame));
+    let line = server.wait_for("waiting for");
+    assert!(line.contains("1 request: GET /sleep from"), "{line}");
+    let named = "1 upgraded connection: CONNECT /ws from";
+    assert!(line.contains(named), "{line}");
+    // Longer than a connection is kept that has no stream.
+    client.reset(1);
+    sleep(Duration::from_secs(3));
+    assert!(server.is_running(), "{}", server.log());
+    client.data(5, GOODBYE, true);
+    client.wait_for(|frame| {
+        matches!(
+            frame,
+            Frame::Data {
+                stream: 5,
+                end: true,
+                ..
+            }
+        )
+    });
+    client.rest();
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has("socket task ends"), "{log}");
+}
+
 fn unix_sockets_are_adapted_too(framework: &str) {
     let directory = tempfile::tempdir().expect("there is a place for temporary files");
     let path = directory.path().join("socket");
@@ -413,8 +474,9 @@ fn a_server_as_it_is_finishes_what_is_in_flight(framework: &str) {
 
 /// Starts a server that would need a minute if anything had to wait for the deadline.
 fn start(framework: &str, settings: &[&str]) -> Server {
-    let mut command = command!("framework", "timeout=60s", framework);
-    command.args(settings);
+    let mut command = command!("framework", framework);
+    // The first one counts.
+    command.args(settings).arg("timeout=60s");
     Server::start(command)
 }
 

@@ -1,12 +1,10 @@
 //! F. HTTP/2, frame by frame, in clear text and over TLS (F5).
 
-use std::io::Write;
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use graceful_tests::http2::{Frame, Http2, body_of};
+use graceful_tests::http2::{self, Frame, GOODBYE, Http2, body_of, expect_no_loss, is_goodbye};
 use graceful_tests::{Certificate, Connection, SOON, Server, Signal, command, server};
 
 macro_rules! in_clear_text_and_over_tls {
@@ -29,6 +27,11 @@ in_clear_text_and_over_tls! {
     f2_clients_in_closed_loops_lose_nothing
     f3_an_idle_connection_is_ended
     f4_a_client_that_never_answers_the_ping_is_ended
+    f4_a_client_that_never_answers_the_ping_and_goes_on_asking_is_ended
+    a_client_that_vanishes_is_noticed_by_the_keep_alive
+    more_streams_than_allowed_are_refused
+    k9_a_websocket_is_told_named_and_waited_for
+    k9_a_websocket_that_has_ended_is_forgotten
     f4_a_client_that_never_sends_its_preface_is_ended
 }
 
@@ -196,6 +199,104 @@ fn f4_a_client_that_never_answers_the_ping_is_ended(way: &Way) {
     server.exit_within(SOON).expect(0);
 }
 
+fn f4_a_client_that_never_answers_the_ping_and_goes_on_asking_is_ended(way: &Way) {
+    let (server, mut client) = way.start_with("echo", &["timeout=8s"]);
+    client.get(1, "/sleep?ms=100");
+    server.wait_for("handling /sleep");
+    server.drain();
+    let frames = client.asks_on_and_on(3, "/sleep?ms=100");
+    expect_no_loss(&frames);
+    server.exit_within(SOON).expect(0);
+}
+
+fn a_client_that_vanishes_is_noticed_by_the_keep_alive(way: &Way) {
+    let settings = ["timeout=60s", "keep_alive=500ms"];
+    let (server, mut client) = way.start_with("echo", &settings);
+    let mut present = Http2::over(way.connect(&server));
+    client.get(1, "/sleep?ms=50000");
+    present.get(1, "/sleep?ms=3000");
+    server.wait_for_times("handling /sleep", 2);
+    server.drain();
+    // Answers every PING, as the other does not.
+    let frames = present.rest();
+    assert!(body_of(1, &frames).starts_with("slept beside"));
+    server.exit_within(SOON).expect(0);
+}
+
+fn more_streams_than_allowed_are_refused(way: &Way) {
+    let (server, mut client) = way.start_with("echo", &["timeout=60s", "streams=2"]);
+    for stream in [1, 3] {
+        client.get(stream, "/sleep?ms=1000");
+    }
+    server.wait_for_times("handling /sleep", 2);
+    client.get(5, "/");
+    client.wait_for(|frame| *frame == Frame::Reset { stream: 5 });
+    server.drain();
+    let frames = client.rest();
+    for stream in [1, 3] {
+        assert!(body_of(stream, &frames).starts_with("slept beside"));
+    }
+    server.exit_within(SOON).expect(0);
+}
+
+fn k9_a_websocket_is_told_named_and_waited_for(way: &Way) {
+    let (server, mut client) = way.start_with("upgrade", &["timeout=6s"]);
+    client.websocket(1, "/ws?secret");
+    server.wait_for("socket open");
+    server.drain();
+    client.wait_for(|frame| is_goodbye(1, frame));
+    let line = server.wait_for("waiting for");
+    let named = "1 upgraded connection: CONNECT /ws from 127.0.0.1:";
+    assert!(line.contains(named), "{line}");
+    // Longer than a connection is kept that has no stream.
+    sleep(Duration::from_secs(2));
+    assert!(server.is_running(), "{}", server.log());
+    client.data(1, GOODBYE, true);
+    let frames = client.rest();
+    let is_end = |frame: &Frame| {
+        matches!(
+            frame,
+            Frame::Data {
+                stream: 1,
+                end: true,
+                ..
+            }
+        )
+    };
+    assert!(frames.iter().any(is_end), "{frames:?}");
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has("socket task ends"), "{log}");
+}
+
+fn k9_a_websocket_that_has_ended_is_forgotten(way: &Way) {
+    let (server, mut client) = way.start_with("upgrade", &["timeout=60s"]);
+    for (stream, path) in [(1, "/ignore"), (3, "/ws"), (5, "/ignore")] {
+        client.websocket(stream, path);
+        client
+            .wait_for(|frame| matches!(frame, Frame::Headers { stream: of, .. } if *of == stream));
+    }
+    server.wait_for_times("socket open", 3);
+    client.data(1, &[], true);
+    client.wait_for(|frame| {
+        matches!(
+            frame,
+            Frame::Data {
+                stream: 1,
+                end: true,
+                ..
+            }
+        )
+    });
+    client.reset(5);
+    server.drain();
+    let line = server.wait_for("waiting for");
+    let named = "waiting for 1 upgraded connection: CONNECT /ws from 127.0.0.1:";
+    assert!(line.contains(named), "{line}");
+    client.data(3, GOODBYE, true);
+    client.rest();
+    server.exit_within(SOON).expect(0);
+}
+
 fn f4_a_client_that_never_sends_its_preface_is_ended(way: &Way) {
     for beginning in [
         "",
@@ -227,7 +328,15 @@ impl Way {
 
     /// Starts a server that would need a minute if anything had to wait for the deadline.
     fn start(&self) -> (Server, Http2) {
-        let mut command = command!("echo", "timeout=60s");
+        self.start_with("echo", &["timeout=60s"])
+    }
+
+    fn start_with(&self, program: &str, settings: &[&str]) -> (Server, Http2) {
+        let mut command = match program {
+            "upgrade" => command!("upgrade"),
+            _ => command!("echo"),
+        };
+        command.args(settings);
         if let Self::Tls(certificate) = self {
             command.arg(certificate.setting());
         }
@@ -258,17 +367,8 @@ fn expect_goaways(frames: &[Frame], last: u32) {
 #[test]
 fn n14_who_floods_pings_and_never_reads_does_not_hold_the_drain() {
     let server = server!("echo", "timeout=60s");
-    let address = server.address().tcp();
-    let mut client = TcpStream::connect(address).expect("the server listens");
-    client
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .expect("it is there");
-    let ping = b"\0\0\x08\x06\0\0\0\0\0ping_pin".repeat(1000);
-    client
-        .set_write_timeout(Some(Duration::from_millis(500)))
-        .expect("it is no zero");
-    // Until neither side can send, because this one does not read.
-    while client.write_all(&ping).is_ok() {}
+    let client = http2::flood(server.address());
     server.signal(Signal::TERM);
     server.exit_within(SOON).expect(0);
+    drop(client);
 }

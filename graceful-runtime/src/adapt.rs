@@ -12,8 +12,8 @@
 //!    ([`Io`]): the rest of `keep_alive_grace` where it is idle or new, 1 s where it has begun a
 //!    request head. The look at the socket and the end are one step, so no request is overlooked.
 //! 4. When no connection of HTTP/1 is left, or `keep_alive_grace` and 1 s are over, the framework is
-//!    told; HTTP/2 has its own way to end (GOAWAY). A client that does not follow it reads an end of
-//!    file 5 s after its last request, or a quarter of the budget where that is less.
+//!    told; HTTP/2 has its own way to end (GOAWAY). For a client that does not answer it within 5 s, or a
+//!    quarter of the budget where that is less, the answer is made, and one that reads nothing is closed.
 //! 5. What the framework closes is closed so that the last response arrives, and the process waits
 //!    for that.
 //!
@@ -24,6 +24,7 @@ mod io;
 mod layer;
 mod listener;
 mod origin;
+mod tunnels;
 
 #[cfg(test)]
 mod tests;
@@ -44,11 +45,13 @@ use crate::serve::{HANDSHAKES, HEAD_LIMIT, Mood, Shared};
 #[cfg(feature = "tonic")]
 pub use self::io::ConnectInfo;
 pub use self::io::Io;
+use self::layer::Ticket;
 pub use self::layer::{Body, Layer, Layered, Responding};
 pub use self::listener::Listener;
 #[cfg(feature = "axum")]
 pub use self::listener::PeerAddr;
 use self::listener::{Acceptor, Queue};
+use self::tunnels::Tunnels;
 
 /// Makes the server of another framework lose nothing at its stop.
 ///
@@ -136,6 +139,7 @@ struct Adapter {
     /// There has been a request of HTTP/1 of which nobody knows on what connection it came.
     has_strays: AtomicBool,
     strays: Mutex<Strays>,
+    tunnels: Arc<Tunnels<Ticket>>,
 }
 
 /// Requests of which nobody knows on what connection they came.
@@ -158,6 +162,7 @@ impl Adapter {
             told: OnceLock::new(),
             has_strays: AtomicBool::new(false),
             strays: Mutex::new(strays),
+            tunnels: Arc::new(Tunnels::new()),
         }
     }
 

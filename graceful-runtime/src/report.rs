@@ -386,13 +386,16 @@ impl Census {
         } else if connection.owes_small_responses() {
             let what = format!("one or more whose responses {peer} does not read");
             self.requests.push(what);
-        } else if requests.is_empty() {
+        } else if requests.is_empty() && connection.open_streams().unwrap_or(0) == 0 {
             self.idle += 1;
         }
         for request in requests {
             let age = Span(request.started.elapsed());
-            self.requests
-                .push(format!("{request} from {peer}, {age} old"));
+            let kind = match request.is_upgraded {
+                true => &mut self.upgraded,
+                false => &mut self.requests,
+            };
+            kind.push(format!("{request} from {peer}, {age} old"));
         }
     }
 

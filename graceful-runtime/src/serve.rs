@@ -2,8 +2,10 @@
 
 mod close;
 mod connection;
+mod frames;
 mod framing;
 mod http;
+mod http2;
 mod mood;
 mod requests;
 mod service;
@@ -40,6 +42,8 @@ pub(crate) use self::connection::{Backlog, Connection, Shared};
 use self::http::Security;
 #[cfg(feature = "adapt")]
 pub(crate) use self::http::{HEAD_LIMIT, HTTP2_PREFACE, has_unread};
+#[cfg(feature = "adapt")]
+pub(crate) use self::http2::{Due, Leaving};
 pub(crate) use self::mood::Mood;
 #[cfg(feature = "adapt")]
 pub(crate) use self::service::Held;
@@ -89,6 +93,7 @@ pub struct Serve<S> {
     header_timeout: Duration,
     connect_info: bool,
     half_close: bool,
+    http2: http2::Settings,
     drains_last: bool,
 }
 
@@ -101,7 +106,7 @@ pub struct Serve<S> {
 /// At the shutdown every request that the kernel has accepted is answered: in flight, in the socket of
 /// an idle connection, on a connection that was silent so far, in the accept queue. Connections are
 /// closed so that the last response arrives. Upgraded connections, such as WebSockets, are waited for
-/// and learn of the shutdown by [`shutdown`](crate::shutdown()).
+/// and learn of the shutdown by [`shutdown`](crate::shutdown()); so are upgraded streams of HTTP/2 (RFC 8441).
 ///
 /// A `main` that serves in its own body ends by itself: a signal does not drop it any more, so whatever else it
 /// waits for has to end by [`shutdown`](crate::shutdown()), too. A server in a task, as for health checks, is
@@ -138,6 +143,7 @@ where
         header_timeout: Duration::from_secs(30),
         connect_info: false,
         half_close: false,
+        http2: http2::Settings::default(),
         drains_last: false,
     }
 }
@@ -248,6 +254,50 @@ impl<S> Serve<S> {
         self
     }
 
+    /// Limits how many requests one HTTP/2 client may have in flight on one connection (200).
+    ///
+    /// A client that keeps to it lets further ones wait; others are refused and may be sent again
+    /// (`SETTINGS_MAX_CONCURRENT_STREAMS` and `REFUSED_STREAM`, RFC 9113, sections 5.1.2 and 8.7). WebSockets and other
+    /// upgraded streams count as long as they are open.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `count` is 0: such a server could serve nobody.
+    ///
+    /// ```no_run
+    /// # use graceful::doc::app;
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = graceful::bind("127.0.0.1:3000").await?;
+    /// graceful::serve(listener, app()).max_concurrent_streams(1000).await
+    /// # }
+    /// ```
+    pub fn max_concurrent_streams(mut self, count: u32) -> Self {
+        assert!(count > 0, "`max_concurrent_streams(0)` would serve nobody");
+        self.http2.max_concurrent_streams = Some(count);
+        self
+    }
+
+    /// Asks an HTTP/2 client from which nothing has come for `interval` whether it is still there, and ends the
+    /// connection where it does not answer within `timeout` (off).
+    ///
+    /// A client that has vanished, by a crash or a change of networks, sends no end of the connection. Without this
+    /// option a stream of events to it is in flight until the kernel gives up, which takes a quarter of an hour
+    /// (`tcp_retries2` in tcp(7)), or until the deadline of a drain. gRPC servers use 20 s for the timeout.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use graceful::doc::app;
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = graceful::bind("127.0.0.1:3000").await?;
+    /// let server = graceful::serve(listener, app());
+    /// server.http2_keep_alive(Duration::from_secs(30), Duration::from_secs(20)).await
+    /// # }
+    /// ```
+    pub fn http2_keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.http2.keep_alive = Some(http2::KeepAlive { interval, timeout });
+        self
+    }
+
     /// Speaks TLS with this certificate, HTTP/2 and HTTP/1.1 by ALPN.
     ///
     /// A handshake may take as long as a request head, and in a drain it may finish.
@@ -327,6 +377,7 @@ impl<S: HttpService> Running<S> {
         let mut shared = Shared::new(Arc::clone(&lifecycle), serve.header_timeout);
         shared.connect_info = serve.connect_info;
         shared.half_close = serve.half_close;
+        shared.http2 = serve.http2;
         lifecycle.say(report::listening(&serve.security.url(&serve.listener)));
         Self {
             listener: serve.listener,

@@ -1,6 +1,10 @@
 //! HTTP/2 frame by frame, because the frames are what a drain is made of.
 
-use crate::Connection;
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::{Address, Connection};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
@@ -70,6 +74,11 @@ impl Http2 {
     /// Sends a GET request on `stream`, an odd number that grows.
     #[track_caller]
     pub fn get(&mut self, stream: u32, path: &str) {
+        let sent = self.try_get(stream, path);
+        sent.expect("the connection takes what is sent");
+    }
+
+    fn try_get(&mut self, stream: u32, path: &str) -> std::io::Result<()> {
         let length = u8::try_from(path.len()).ok().filter(|length| *length < 127);
         // `:method: GET`, `:scheme: http`, a literal `:authority` and a literal `:path`, as
         // RFC 7541 numbers them.
@@ -77,7 +86,59 @@ impl Http2 {
         block.extend_from_slice(b"test");
         block.extend_from_slice(&[0x04, length.expect("the paths of tests are short")]);
         block.extend_from_slice(path.as_bytes());
-        self.send(HEADERS, END_HEADERS | END_STREAM, stream, &block);
+        self.try_send(HEADERS, END_HEADERS | END_STREAM, stream, &block)
+    }
+
+    /// Asks for a WebSocket on `stream` (RFC 8441).
+    #[track_caller]
+    pub fn websocket(&mut self, stream: u32, path: &str) {
+        // `:scheme: http`, and the rest literally, as in `get`.
+        let mut block = vec![0x86];
+        for (name, value) in [
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":authority", "test"),
+            (":path", path),
+            ("sec-websocket-version", "13"),
+        ] {
+            block.push(0);
+            for text in [name, value] {
+                let length = u8::try_from(text.len()).ok().filter(|length| *length < 127);
+                block.push(length.expect("the paths of tests are short"));
+                block.extend_from_slice(text.as_bytes());
+            }
+        }
+        self.send(HEADERS, END_HEADERS, stream, &block);
+    }
+
+    /// Sends a piece of a request, or of what it was upgraded to.
+    #[track_caller]
+    pub fn data(&mut self, stream: u32, bytes: &[u8], is_end: bool) {
+        self.send(DATA, if is_end { END_STREAM } else { 0 }, stream, bytes);
+    }
+
+    /// Gives up on a stream.
+    #[track_caller]
+    pub fn reset(&mut self, stream: u32) {
+        self.send(RESET, 0, stream, &[0, 0, 0, 8]);
+    }
+
+    /// Opens a stream whenever something comes of another one, so that there is always one open, and answers no PING;
+    /// returns all frames to the end of the connection.
+    #[track_caller]
+    pub fn asks_on_and_on(&mut self, first: u32, path: &str) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        let mut next = first;
+        self.get(next, path);
+        while let Some(frame) = self.next() {
+            if matches!(frame, Frame::Headers { .. }) {
+                next += 2;
+                // Fails where the server has closed, and then there is an end.
+                let _ = self.try_get(next, path);
+            }
+            frames.push(frame);
+        }
+        frames
     }
 
     /// Answers a PING.
@@ -186,6 +247,64 @@ impl Iterator for Http2 {
             }
         }
     }
+}
+
+/// Connects, and sends PINGs without reading until neither side can send any more.
+///
+/// # Panics
+///
+/// Panics where the server does not listen.
+#[must_use]
+pub fn flood(address: &Address) -> TcpStream {
+    let mut client = TcpStream::connect(address.tcp()).expect("the server listens");
+    let begin = [PREFACE, b"\0\0\0\x04\0\0\0\0\0"].concat();
+    client.write_all(&begin).expect("it is there");
+    let pings = b"\0\0\x08\x06\0\0\0\0\0ping_pin".repeat(1000);
+    client
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .expect("it is no zero");
+    while client.write_all(&pings).is_ok() {}
+    client
+}
+
+/// A WebSocket's last frame: "normal closure" (RFC 6455, section 7.4.1), masked with zeros.
+pub const GOODBYE: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
+
+/// Tells whether it is the begin of a WebSocket's last frame on `stream`.
+#[must_use]
+pub fn is_goodbye(stream: u32, frame: &Frame) -> bool {
+    matches!(frame, Frame::Data { stream: of, bytes, .. } if *of == stream && bytes.first() == Some(&0x88))
+}
+
+/// Fails unless the server has left without an error, by two GOAWAYs at least, and has ended every stream up to the
+/// last that it has named, and no other.
+#[track_caller]
+pub fn expect_no_loss(frames: &[Frame]) {
+    let goaways = frames.iter().filter_map(|frame| match frame {
+        Frame::GoAway { last, error } => Some((*last, *error)),
+        _ => None,
+    });
+    let goaways: Vec<_> = goaways.collect();
+    let (last, error) = *goaways.last().expect("the server says that it leaves");
+    assert!(goaways.len() > 1 && error == 0, "{goaways:?}");
+    for frame in frames {
+        match frame {
+            Frame::Headers { stream, .. } => {
+                assert!(*stream <= last, "{stream} behind {goaways:?}");
+                let is_end = |frame: &Frame| matches!(frame, Frame::Data { stream: of, end: true, .. } if of == stream);
+                assert!(frames.iter().any(is_end), "{stream} is cut: {goaways:?}");
+            }
+            Frame::Reset { stream } => panic!("{stream} was reset; {goaways:?}"),
+            _ => {}
+        }
+    }
+    let answered = |wanted: &u32| {
+        let is_head =
+            |frame: &Frame| matches!(frame, Frame::Headers { stream, .. } if stream == wanted);
+        frames.iter().any(is_head)
+    };
+    let lost: Vec<_> = (1..=last).step_by(2).filter(|s| !answered(s)).collect();
+    assert!(lost.is_empty(), "{lost:?} are lost of {goaways:?}");
 }
 
 /// Fails unless `frames` hold a whole 200 on `stream`, and returns its body.

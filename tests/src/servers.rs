@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 
-use graceful::{Listener, Tls};
+use graceful::{IntoService, Listener, Tls};
 
 use crate::echo::Echo;
 use crate::settings::Settings;
@@ -15,8 +15,10 @@ pub type Running = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// Serves on every `listen=` address, by default on one free port.
 ///
-/// `connect_info=yes` tells handlers who asks, and `half_close=yes` answers clients that send no more. `limit=` is the most connections at a time, `tls=` the directory of a certificate, and
-/// `admin=` the address of one more server that stays up to the end.
+/// `connect_info=yes` tells handlers who asks, and `half_close=yes` answers clients that send no more. `limit=` is the
+/// most connections at a time, `streams=` the most requests at a time on one of HTTP/2, `keep_alive=` both times of
+/// its keep-alive, `tls=` the directory of a certificate, and `admin=` the address of one more server
+/// that stays up to the end.
 ///
 /// # Errors
 ///
@@ -28,7 +30,7 @@ pub async fn bind_all(settings: &Settings) -> io::Result<Vec<Running>> {
     }
     let mut servers = Vec::new();
     for address in addresses {
-        servers.push(server(bind(address).await?, settings)?);
+        servers.push(serve(bind(address).await?, Echo, settings)?);
     }
     if let Some(address) = settings.text("admin") {
         let admin = graceful::serve(bind(address).await?, Echo).drain_last();
@@ -52,8 +54,17 @@ pub async fn bind(address: &str) -> io::Result<Listener> {
     Ok(listener)
 }
 
-fn server(listener: Listener, settings: &Settings) -> io::Result<Running> {
-    let mut server = graceful::serve(listener, Echo);
+/// Serves as the settings of [`bind_all`] say, but for the addresses.
+///
+/// # Errors
+///
+/// Where the certificate cannot be read.
+pub fn serve<S: IntoService<M>, M>(
+    listener: Listener,
+    service: S,
+    settings: &Settings,
+) -> io::Result<Running> {
+    let mut server = graceful::serve(listener, service);
     if let Some(limit) = settings.number("limit") {
         server = server.max_connections(limit);
     }
@@ -62,6 +73,13 @@ fn server(listener: Listener, settings: &Settings) -> io::Result<Running> {
     }
     if settings.text("connect_info") == Some("yes") {
         server = server.connect_info();
+    }
+    if let Some(count) = settings.number("streams") {
+        let count = count.try_into().expect("a small number");
+        server = server.max_concurrent_streams(count);
+    }
+    if let Some(time) = settings.duration("keep_alive") {
+        server = server.http2_keep_alive(time, time);
     }
     Ok(match settings.text("tls").map(Path::new) {
         Some(directory) => {

@@ -15,8 +15,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{Adapter, origin};
 use crate::registry::Member;
 use crate::serve::{
-    self, Connection, HEAD_LIMIT, HTTP2_PREFACE, Mood, Peer, Shared, close, has_unread,
-    may_close_at_once,
+    self, Connection, Due, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Mood, Peer, Shared, close,
+    has_unread, may_close_at_once,
 };
 
 /// The first byte of a TLS connection: a record that holds a handshake (RFC 8446, section 5.1).
@@ -48,6 +48,10 @@ pub struct Io {
     /// When the first byte of a request head came that is not complete.
     began: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Where it is HTTP/2.
+    leaving: Leaving,
+    /// How many of its streams of HTTP/2 the adapter knows of.
+    streams: usize,
 }
 
 /// What the first bytes tell.
@@ -94,6 +98,8 @@ impl Io {
             protocol: Protocol::Unknown(0),
             began: None,
             timer: None,
+            leaving: Leaving::default(),
+            streams: 0,
         }
     }
 
@@ -122,7 +128,14 @@ impl Io {
 
     fn note_read(&mut self, bytes: &[u8]) {
         self.timer = None;
-        self.protocol = self.protocol.after(bytes);
+        if let Protocol::Unknown(seen) = self.protocol {
+            self.protocol = self.protocol.after(bytes);
+            if self.protocol == Protocol::Http2 {
+                // What was sent before, if anything, were whole frames.
+                self.io.follow_frames(0);
+                self.io.note_frames(&bytes[HTTP2_PREFACE.len() - seen..]);
+            }
+        }
         match self.protocol {
             Protocol::Http2 if self.undecided.take().is_some() => self.connection().becomes_http2(),
             Protocol::Tls => self.connection().becomes_opaque(),
@@ -135,10 +148,18 @@ impl Io {
         }
     }
 
-    /// Ready when the connection is to end although its peer has not closed it.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn note_streams(&mut self) {
+        let streams = self.connection().open_streams().unwrap_or(0);
+        if streams != self.streams {
+            self.adapter.tunnels.note_streams(self.streams, streams);
+            self.streams = streams;
+        }
+    }
+
+    /// Ready when something is due although the peer has not asked for it.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
         loop {
-            let Some(limit) = self.limit() else {
+            let Some((limit, due)) = self.next() else {
                 self.timer = None;
                 return Poll::Pending;
             };
@@ -153,16 +174,55 @@ impl Io {
                 // The framework ends it, and properly, when it is told.
                 continue;
             }
+            if due == Due::Answer {
+                self.connection().presume_answer();
+                return Poll::Ready(due);
+            }
             let has_unread = self.io.get_ref().is_some_and(has_unread);
             return match has_unread {
-                // The runtime has not heard of it yet, and will.
-                true => Poll::Pending,
-                false => Poll::Ready(()),
+                // The runtime has not heard of it yet, and will; of HTTP/2 nobody reads it any more.
+                true if self.protocol != Protocol::Http2 => Poll::Pending,
+                _ => Poll::Ready(due),
             };
         }
     }
 
-    /// Returns until when the connection may go on; `None` where nothing limits it now.
+    /// Ready when the connection is to end although its peer does not read what is written; the task is woken then.
+    fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.protocol != Protocol::Http2 || !self.connection().is(Mood::Draining) {
+            return Poll::Pending;
+        }
+        self.connection().remember(cx.waker());
+        while ready!(self.poll_due(cx)) != Due::End {}
+        Poll::Ready(())
+    }
+
+    fn write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut serve::Io>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        origin::touch(self.connection());
+        let written = write(Pin::new(&mut self.io), cx);
+        self.note_streams();
+        if written.is_pending() {
+            ready!(self.poll_stuck(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        written
+    }
+
+    /// Returns what is due next, and when; `None` where nothing is.
+    fn next(&mut self) -> Option<(Instant, Due)> {
+        if self.protocol == Protocol::Http2 {
+            let connection = self.connection.as_ref()?;
+            connection.drain()?;
+            return self.leaving.next(connection, *self.adapter.told.get()?);
+        }
+        self.limit().map(|limit| (limit, Due::End))
+    }
+
+    /// Returns until when a connection of anything else may go on; `None` where nothing limits it now.
     fn limit(&self) -> Option<Instant> {
         let connection = self.connection();
         let drain = connection.drain()?;
@@ -198,22 +258,29 @@ impl AsyncRead for Io {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         origin::touch(this.connection());
-        let before = buffer.filled().len();
-        if let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, buffer) {
-            this.note_read(&buffer.filled()[before..]);
-            return Poll::Ready(read);
+        loop {
+            let before = buffer.filled().len();
+            if let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, buffer) {
+                this.note_read(&buffer.filled()[before..]);
+                this.note_streams();
+                return Poll::Ready(read);
+            }
+            if this.connection().is_upgraded() {
+                this.undecided = None;
+                return Poll::Pending;
+            }
+            // So that the drain finds the task, before the look at whether there is one.
+            this.connection().remember(cx.waker());
+            if !this.connection().is_busy() {
+                this.connection().settle();
+            }
+            match ready!(this.poll_due(cx)) {
+                // It is read.
+                Due::Answer => {}
+                // No byte is an end of file.
+                Due::End => return Poll::Ready(Ok(())),
+            }
         }
-        if this.connection().is_upgraded() {
-            this.undecided = None;
-            return Poll::Pending;
-        }
-        // So that the drain finds the task, before the look at whether there is one.
-        this.connection().remember(cx.waker());
-        if !this.connection().is_busy() {
-            this.connection().settle();
-        }
-        // No byte is an end of file.
-        this.poll_end(cx).map(Ok)
     }
 }
 
@@ -223,8 +290,7 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        origin::touch(self.connection());
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        self.write(cx, |io, cx| io.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -232,8 +298,7 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        origin::touch(self.connection());
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        self.write(cx, |io, cx| io.poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -241,7 +306,7 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        self.write(cx, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -251,6 +316,8 @@ impl AsyncWrite for Io {
 
 impl Drop for Io {
     fn drop(&mut self) {
+        self.adapter.tunnels.note_streams(self.streams, 0);
+        self.io.say_goodbye();
         let (Some(stream), Some(connection)) = (self.io.take(), self.connection.take()) else {
             return;
         };

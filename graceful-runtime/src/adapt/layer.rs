@@ -13,6 +13,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::tunnels::{RequestGuard, Tunnels};
 use super::{Adapter, origin};
 use crate::registry::Member;
 use crate::serve::{Connection, Held, InFlightGuard, Mood, Peer};
@@ -96,13 +97,16 @@ where
             self.adapter.note_stray();
         }
         let origin = Origin::new(known, &self.adapter);
+        let is_stream = !is_http1 && origin.shows_streams();
         let ticket = Ticket {
             guard: origin.connection().begin(&request),
-            _origin: origin,
+            request: is_stream.then(|| self.adapter.tunnels.request()),
+            origin,
         };
         Responding {
             is_http1,
             is_connect: request.method() == Method::CONNECT,
+            tunnels: Arc::clone(&self.adapter.tunnels),
             future: self.service.call(request),
             ticket: Some(ticket),
         }
@@ -111,10 +115,12 @@ where
 
 /// Keeps a request in flight.
 #[derive(Debug)]
-struct Ticket {
+pub(super) struct Ticket {
     // Dropped first: whoever is woken by the end of the origin finds the request ended.
     guard: InFlightGuard,
-    _origin: Origin,
+    /// Where it is a stream of HTTP/2 whose end is seen.
+    request: Option<RequestGuard<Self>>,
+    origin: Origin,
 }
 
 impl AsMut<InFlightGuard> for Ticket {
@@ -141,6 +147,14 @@ impl Origin {
         let shared = &adapter.shared;
         let connection = Connection::new(Arc::clone(shared), Peer::Unknown);
         Self::Stray(shared.connections.enter(connection), adapter)
+    }
+
+    /// Tells whether the streams of an HTTP/2 connection are seen, as far as that is known.
+    fn shows_streams(&self) -> bool {
+        match self {
+            Self::Known(connection) => connection.open_streams().is_some(),
+            Self::Stray(..) => true,
+        }
     }
 
     fn connection(&self) -> &Arc<Connection> {
@@ -177,6 +191,7 @@ pin_project! {
         future: F,
         is_http1: bool,
         is_connect: bool,
+        tunnels: Arc<Tunnels<Ticket>>,
         // `None`: the response has been made.
         ticket: Option<Ticket>,
     }
@@ -193,16 +208,27 @@ where
         let polled = ready!(this.future.poll(cx));
         let ticket = this.ticket.take();
         let mut response = polled?;
-        if let Some(Ticket { guard, _origin }) = &ticket {
-            let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            if is_switch || (*this.is_connect && response.status().is_success()) {
-                guard.upgrade();
-            } else if *this.is_http1 && _origin.connection().is_last_response() {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(CONNECTION, close);
+        let status = response.status();
+        let is_upgrade =
+            status == StatusCode::SWITCHING_PROTOCOLS || (*this.is_connect && status.is_success());
+        let held = match ticket {
+            Some(mut ticket) if is_upgrade && ticket.request.is_some() => {
+                ticket.guard.upgrade_stream();
+                ticket.request = None;
+                this.tunnels.add(ticket);
+                None
             }
-        }
-        let held = ticket.map(|ticket| Held::new(ticket, !*this.is_http1));
+            Some(ticket) => {
+                if is_upgrade {
+                    ticket.guard.upgrade();
+                } else if *this.is_http1 && ticket.origin.connection().is_last_response() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                Some(Held::new(ticket, !*this.is_http1))
+            }
+            None => None,
+        };
         Poll::Ready(Ok(response.map(|body| Body { body, held })))
     }
 }

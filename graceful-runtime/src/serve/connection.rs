@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::framing::{Awaits, Body, Framing, Told};
 use super::http::HEAD_LIMIT;
+use super::http2;
 use super::mood::{InFlightCount, Mood, Now};
 use super::requests::{InFlight, Key, Requests};
 use super::stream::{Peer, Stream};
@@ -24,6 +25,9 @@ use crate::registry::Registry;
 /// Responses up to this size fit into a socket's buffer (`tcp_wmem`'s initial size), so that they are
 /// as good as written when hyper has them.
 const SMALL: usize = 16 << 10;
+
+/// Not a number of streams.
+const UNKNOWN: u32 = u32::MAX;
 
 /// The longest round trip that an HTTP/2 client is given in a drain; Envoy's `drain_timeout` for it.
 const GOAWAY_LIMIT: Duration = Duration::from_secs(5);
@@ -38,6 +42,7 @@ pub(crate) struct Shared {
     pub(super) connect_info: bool,
     /// The end of what a client sends does not mean that it has gone.
     pub(super) half_close: bool,
+    pub(super) http2: http2::Settings,
     mood: Now,
     /// What its listener holds and cannot accept.
     backlog: Mutex<Option<Backlog>>,
@@ -68,6 +73,7 @@ impl Shared {
             header_timeout,
             connect_info: false,
             half_close: false,
+            http2: http2::Settings::default(),
             mood: Now::new(),
             backlog: Mutex::default(),
             drain: OnceLock::new(),
@@ -133,14 +139,14 @@ pub(crate) struct Connection {
     is_write_blocked: AtomicBool,
     /// How often a write went on that had been blocked.
     unblocked: AtomicU32,
-    /// Requests of HTTP/2 that ended, whose responses may not have been written yet.
-    unflushed: AtomicU32,
+    /// How many streams of HTTP/2 are open; [`UNKNOWN`] where nobody follows its frames.
+    open_streams: AtomicU32,
     is_upgraded: AtomicBool,
     is_http2: AtomicBool,
     /// Requests that ended since the trigger, whose responses may not have been written yet.
     unsettled: AtomicU32,
-    /// HTTP/2 streams are turned away: the client has had its time to learn of the end.
-    refuses_streams: AtomicBool,
+    /// An HTTP/2 client has had its time to answer the PING behind the GOAWAY.
+    presumes_answer: AtomicBool,
     /// Ends the task, where it is one of ours.
     abort: OnceLock<AbortHandle>,
     /// The task of another framework that serves it.
@@ -180,11 +186,11 @@ impl Connection {
             is_waiting: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
             unblocked: AtomicU32::new(0),
-            unflushed: AtomicU32::new(0),
+            open_streams: AtomicU32::new(UNKNOWN),
             is_upgraded: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             unsettled: AtomicU32::new(0),
-            refuses_streams: AtomicBool::new(false),
+            presumes_answer: AtomicBool::new(false),
             abort: OnceLock::new(),
             #[cfg(feature = "adapt")]
             task_id: OnceLock::new(),
@@ -226,9 +232,15 @@ impl Connection {
     /// Tells whether responses have not been written that were too small to keep their requests for; how many those are
     /// is not known.
     pub(crate) fn owes_small_responses(&self) -> bool {
-        let is_http1 = !self.is_http2() && !self.is_upgraded();
-        let is_unread = is_http1 && self.is_write_blocked() && self.in_flight() == 0;
-        is_unread && self.state().unwritten.is_none()
+        if !self.is_write_blocked() || self.is_upgraded() {
+            return false;
+        }
+        let state = self.state();
+        match self.open_streams() {
+            // Another framework's requests may be known, but not that they came on this connection.
+            Some(open) => self.abort.get().is_some() && open > state.requests.len(),
+            None => state.requests.len() == 0 && state.unwritten.is_none() && !self.is_http2(),
+        }
     }
 
     pub(crate) fn is_upgraded(&self) -> bool {
@@ -275,11 +287,17 @@ impl Connection {
         self.is_write_blocked.store(is_blocked, Ordering::Relaxed);
     }
 
-    /// Notes whether the socket took all that hyper had written.
-    pub(super) fn note_flush(&self, is_blocked: bool) {
-        self.note_write(is_blocked);
-        if !is_blocked && self.is_http2() {
-            self.unflushed.store(0, Ordering::Relaxed);
+    /// Notes how many streams of HTTP/2 are open.
+    pub(super) fn note_open_streams(&self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(UNKNOWN - 1);
+        self.open_streams.store(count, Ordering::Relaxed);
+    }
+
+    /// Returns how many streams of HTTP/2 are open, where that is known.
+    pub(crate) fn open_streams(&self) -> Option<usize> {
+        match self.open_streams.load(Ordering::Relaxed) {
+            UNKNOWN => None,
+            count => Some(count as usize),
         }
     }
 
@@ -293,15 +311,8 @@ impl Connection {
         GOAWAY_LIMIT.min(budget / 4)
     }
 
-    /// Tells whether nothing of HTTP/2 is in flight. A client that makes the server write and does not read, such as one that
-    /// floods PING, is no reason to wait; one that has not read its responses is.
-    pub(super) fn is_quiet(&self) -> bool {
-        let is_owing = self.is_write_blocked() && self.unflushed.load(Ordering::Relaxed) > 0;
-        self.in_flight() == 0 && !self.is_upgraded() && !is_owing
-    }
-
     /// Returns a number that changes whenever the client has read something that was blocked.
-    pub(super) fn unblocked(&self) -> u32 {
+    pub(crate) fn unblocked(&self) -> u32 {
         self.unblocked.load(Ordering::Relaxed)
     }
 
@@ -327,6 +338,7 @@ impl Connection {
             started: Instant::now(),
             method: request.method().clone(),
             path: request.uri().path_and_query().cloned(),
+            is_upgraded: false,
         };
         let mut state = self.state();
         match &mut state.framing {
@@ -363,15 +375,14 @@ impl Connection {
         if !self.is_http2() {
             return self.in_flight.end();
         }
-        self.unflushed.fetch_add(1, Ordering::Relaxed);
         if self.in_flight.end_elsewhere(&self.shared.mood) {
             // hyper has no reason to look at the connection when its last stream ends.
             self.wake();
         }
     }
 
-    /// Notes that the response switches protocols.
-    pub(super) fn upgrade(&self, key: Key) {
+    /// Notes that the response switches protocols, for the rest of the connection.
+    fn upgrade(&self, key: Key) {
         let mut state = self.state();
         state.upgraded_by = state.requests.get(key).cloned();
         state.framing = None;
@@ -528,17 +539,23 @@ impl Connection {
         self.is_http2.load(Ordering::Relaxed)
     }
 
-    pub(super) fn refuse_streams(&self) {
-        self.refuses_streams.store(true, Ordering::Relaxed);
+    /// Takes an HTTP/2 client for one that has answered the PING behind the GOAWAY.
+    pub(crate) fn presume_answer(&self) {
+        self.presumes_answer.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn refuses_streams(&self) -> bool {
-        self.refuses_streams.load(Ordering::Relaxed)
+    pub(crate) fn presumes_answer(&self) -> bool {
+        self.presumes_answer.load(Ordering::Relaxed)
     }
 
     /// Tells whether a response is owed or not completely handed to the kernel.
     pub(crate) fn is_busy(&self) -> bool {
-        self.in_flight() > 0 || self.is_write_blocked()
+        match self.open_streams() {
+            // A client that makes the server write and does not read, such as one that floods PING, is no reason
+            // to wait.
+            Some(count) => count > 0,
+            None => self.in_flight() > 0 || self.is_write_blocked(),
+        }
     }
 
     /// Tells whether an HTTP/1 request is in flight.
@@ -636,8 +653,14 @@ impl InFlightGuard {
         &self.connection
     }
 
+    /// Notes that the connection goes on in another protocol.
     pub(crate) fn upgrade(&self) {
         self.connection.upgrade(self.key);
+    }
+
+    /// Notes that the stream of HTTP/2 goes on in another protocol.
+    pub(crate) fn upgrade_stream(&self) {
+        self.connection.state().requests.upgrade(self.key);
     }
 
     pub(crate) fn add(&mut self, bytes: usize) {

@@ -14,21 +14,22 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future::poll_once;
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::close::close;
 use super::connection::Connection;
 use super::framing::Awaits;
+use super::http2;
 use super::service::{HttpService, Tracked};
 use super::stream::{Io, Stream};
 use crate::listener::Listener;
@@ -116,9 +117,10 @@ async fn exchange<S: HttpService>(
             First::Nothing => return stream,
             First::TooSlow => return too_slow(stream).await,
             First::Http2(bytes) => {
-                let io = Io::new(stream, bytes, Arc::clone(connection));
+                let mut io = Io::new(stream, bytes, Arc::clone(connection));
+                io.follow_frames(HTTP2_PREFACE.len());
                 // Boxed, so that it takes no room in the many connections of HTTP/1.
-                Box::pin(http2(io, service, connection)).await;
+                Box::pin(http2::exchange(io, service, connection)).await;
                 return connection.returned().await;
             }
             First::Http1(bytes) => {
@@ -388,58 +390,4 @@ async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
     connection.settle();
     // Nothing is kept of hyper; the socket comes back by the drop of `Io`.
     ended
-}
-
-async fn http2<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>) {
-    connection.becomes_http2();
-    let service = Tracked::new(service, Arc::clone(connection));
-    let mut hyper =
-        pin!(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service));
-    let mut is_leaving = false;
-    let mut timer = Timer::default();
-    let mut quiet: Option<(Instant, u32)> = None;
-    poll_fn(|cx| {
-        if hyper.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        let Some(drain) = connection.drain() else {
-            return Poll::Pending;
-        };
-        if !is_leaving {
-            is_leaving = true;
-            // GOAWAY with the highest id and PING now; GOAWAY with the last id when the PING is
-            // answered; the end when no stream is left.
-            hyper.as_mut().graceful_shutdown();
-            if hyper.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
-            }
-        }
-        // Nobody can tell from outside whether the PING was answered, but who opens a stream or keeps
-        // the connection without one for so long has not answered it.
-        let is_quiet = connection.is_quiet();
-        if !connection.is_busy() {
-            connection.settle();
-        }
-        // Whoever reads what was written for it may still be there.
-        let unblocked = connection.unblocked();
-        quiet = match quiet {
-            _ if !is_quiet => None,
-            Some((since, seen)) if seen == unblocked => Some((since, seen)),
-            _ => Some((Instant::now(), unblocked)),
-        };
-        let limit = match quiet {
-            Some((since, _)) => drain.max(since) + connection.goaway_limit(),
-            None if !connection.refuses_streams() => drain + connection.goaway_limit(),
-            None => return Poll::Pending,
-        };
-        ready!(timer.poll(limit, cx));
-        connection.refuse_streams();
-        if is_quiet {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
-    connection.settle();
 }

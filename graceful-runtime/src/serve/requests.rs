@@ -15,6 +15,8 @@ pub(crate) struct InFlight {
     pub(crate) started: Instant,
     pub(super) method: Method,
     pub(super) path: Option<PathAndQuery>,
+    /// It goes on as a stream of another protocol.
+    pub(crate) is_upgraded: bool,
 }
 
 impl fmt::Display for InFlight {
@@ -59,11 +61,26 @@ impl Requests {
         }
     }
 
+    /// Notes that a request goes on as a stream of another protocol.
+    pub(super) fn upgrade(&mut self, key: Key) {
+        let request = match key {
+            Key::First => self.first.as_mut(),
+            Key::Other(key) => self.others.get_mut(key),
+        };
+        if let Some(request) = request {
+            request.is_upgraded = true;
+        }
+    }
+
     pub(super) fn get(&self, key: Key) -> Option<&InFlight> {
         match key {
             Key::First => self.first.as_ref(),
             Key::Other(key) => self.others.get(key),
         }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &InFlight> {
@@ -82,6 +99,7 @@ mod tests {
             started: Instant::now(),
             method: Method::GET,
             path: Some(PathAndQuery::from_static(path)),
+            is_upgraded: false,
         };
         let mut requests = Requests::default();
         let keys = ["/a", "/b", "/c"].map(|path| requests.insert(request(path)));

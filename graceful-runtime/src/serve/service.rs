@@ -16,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use pin_project_lite::pin_project;
 
 use super::connection::{Connection, InFlightGuard};
+use super::http2;
 use super::stream::Peer;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -146,13 +147,6 @@ impl<S: HttpService> Service<Request<Incoming>> for Tracked<S> {
     type Future = Tracking<S::Future>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        if self.connection.refuses_streams() {
-            return Tracking {
-                future: None,
-                is_connect: false,
-                guard: None,
-            };
-        }
         let guard = Some(self.connection.begin(&request));
         let is_connect = request.method() == Method::CONNECT;
         if self.connection.shared.connect_info {
@@ -181,11 +175,11 @@ fn add_connect_info(request: &mut Request<Incoming>, peer: Peer) {
 pin_project! {
     /// The response that is being made.
     pub(super) struct Tracking<F> {
-        // `None`: the service panicked before it had one, or the request was refused.
+        // `None`: the service panicked before it had one.
         #[pin]
         future: Option<F>,
         is_connect: bool,
-        // `None`: the response has been made, or the request was refused.
+        // `None`: the response has been made.
         guard: Option<InFlightGuard>,
     }
 }
@@ -199,9 +193,6 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Some(guard) = this.guard.as_ref() else {
-            return Poll::Ready(Err(h2::Error::from(h2::Reason::REFUSED_STREAM).into()));
-        };
         let polled = match this.future.as_pin_mut() {
             Some(future) => catch_unwind(AssertUnwindSafe(|| future.poll(cx))).ok(),
             None => None,
@@ -211,19 +202,26 @@ where
             // The panic hook has printed why; the client gets an answer all the same.
             None => server_error(),
         };
-        let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if is_switch || (*this.is_connect && response.status().is_success()) {
-            guard.upgrade();
-        } else if guard.connection().is_last_response() {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        let hold = |guard: InFlightGuard| {
-            let is_http2 = guard.connection().is_http2();
-            Held::new(guard, is_http2)
+        let status = response.status();
+        let is_upgrade =
+            status == StatusCode::SWITCHING_PROTOCOLS || (*this.is_connect && status.is_success());
+        let guard = match this.guard.take() {
+            Some(guard) if is_upgrade && guard.connection().is_http2() => {
+                http2::upgrade(guard);
+                None
+            }
+            Some(guard) => {
+                if is_upgrade {
+                    guard.upgrade();
+                } else if guard.connection().is_last_response() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                let is_http2 = guard.connection().is_http2();
+                Some(Held::new(guard, is_http2))
+            }
+            None => None,
         };
-        let guard = this.guard.take().map(hold);
         Poll::Ready(Ok(response.map(|body| TrackedBody { body, guard })))
     }
 }

@@ -7,15 +7,16 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::close::Lingering;
 use super::connection::Connection;
+use super::frames::{Frames, Short};
 #[cfg(feature = "tls")]
 use super::tls::Recorded;
 use crate::sys;
@@ -242,6 +243,8 @@ pub(crate) struct Io {
     connection: Arc<Connection>,
     /// Where the client sends no more: notices that it has gone.
     loss: Option<Loss>,
+    /// Where it is HTTP/2; boxed, as most connections are not.
+    frames: Option<Box<Frames>>,
 }
 
 impl Io {
@@ -251,6 +254,21 @@ impl Io {
             prefix,
             connection,
             loss: None,
+            frames: None,
+        }
+    }
+
+    /// Begins to follow the frames of a connection of HTTP/2, of whose preface so many bytes are still to be read.
+    pub(crate) fn follow_frames(&mut self, preface: usize) {
+        self.frames = Some(Box::new(Frames::behind_preface(preface)));
+        self.connection.note_open_streams(0);
+    }
+
+    /// Notes bytes of frames that are read.
+    pub(crate) fn note_frames(&mut self, bytes: &[u8]) {
+        if let Some(frames) = &mut self.frames {
+            frames.receive(bytes);
+            self.connection.note_open_streams(frames.open());
         }
     }
 
@@ -268,6 +286,27 @@ impl Io {
     /// Tells whether [`poll_flush`](AsyncWrite::poll_flush) fails when the client has gone.
     pub(super) fn notices_the_end(&self) -> bool {
         matches!(self.stream, Some(Stream::Tcp(_) | Stream::Unix(_)))
+    }
+
+    /// Notes what hyper is about to see.
+    fn note_read(&mut self, bytes: &[u8]) {
+        self.connection.note_read(bytes);
+        self.note_frames(bytes);
+    }
+
+    /// Notes what the socket has taken of `slices`.
+    fn note_written(&mut self, written: &Poll<io::Result<usize>>, slices: &[IoSlice<'_>]) {
+        self.connection.note_write(written.is_pending());
+        let (Some(frames), Poll::Ready(Ok(count))) = (&mut self.frames, written) else {
+            return;
+        };
+        let mut left = *count;
+        for slice in slices {
+            let (taken, _) = slice.split_at(left.min(slice.len()));
+            frames.send(taken);
+            left -= taken.len();
+        }
+        self.connection.note_open_streams(frames.open());
     }
 
     /// Notes what is left behind a read: pipelined requests that have come, too.
@@ -305,6 +344,17 @@ impl Io {
                 // Without descriptors for it, the handler is not dropped, which loses nothing.
                 self.loss.is_some() && self.has_lost_client(cx)
             }
+        }
+    }
+
+    /// Tells an HTTP/2 client which of its streams have been looked at, if nobody has, and if that can be written now.
+    pub(crate) fn say_goodbye(&mut self) {
+        let (Some(frames), Some(stream)) = (&self.frames, &mut self.stream) else {
+            return;
+        };
+        if let Some(goaway) = frames.goaway() {
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = Pin::new(stream).poll_write(&mut cx, &goaway);
         }
     }
 
@@ -360,12 +410,20 @@ impl AsyncRead for Io {
     ) -> Poll<io::Result<()>> {
         if !self.prefix.is_empty() {
             let length = self.prefix.len().min(buffer.remaining());
-            buffer.put_slice(&self.prefix[..length]);
-            self.connection.note_read(&self.prefix[..length]);
-            self.prefix.advance(length);
+            let bytes = self.prefix.split_to(length);
+            buffer.put_slice(&bytes);
+            self.note_read(&bytes);
             if self.prefix.is_empty() {
                 self.note_unread();
             }
+            return Poll::Ready(Ok(()));
+        }
+        if self.connection.presumes_answer()
+            && let Some(frames) = &mut self.frames
+            && buffer.remaining() >= size_of::<Short>()
+            && let Some(answer) = frames.answer()
+        {
+            buffer.put_slice(&answer);
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
@@ -374,7 +432,7 @@ impl AsyncRead for Io {
             return Poll::Pending;
         };
         read?;
-        self.connection.note_read(&buffer.filled()[before..]);
+        self.note_read(&buffer.filled()[before..]);
         if buffer.remaining() == 0 || self.stream().reads_in_parts() {
             self.note_unread();
         }
@@ -389,7 +447,7 @@ impl AsyncWrite for Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream().poll_write(cx, bytes);
-        self.connection.note_write(written.is_pending());
+        self.note_written(&written, &[IoSlice::new(bytes)]);
         written
     }
 
@@ -399,7 +457,7 @@ impl AsyncWrite for Io {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream().poll_write_vectored(cx, slices);
-        self.connection.note_write(written.is_pending());
+        self.note_written(&written, slices);
         written
     }
 
@@ -414,7 +472,7 @@ impl AsyncWrite for Io {
         }
         let flushed = self.stream().poll_flush(cx);
         // hyper flushes when it has written everything; TLS may still hold some of it.
-        self.connection.note_flush(flushed.is_pending());
+        self.connection.note_write(flushed.is_pending());
         flushed
     }
 
@@ -431,6 +489,7 @@ impl AsyncWrite for Io {
 
 impl Drop for Io {
     fn drop(&mut self) {
+        self.say_goodbye();
         if let Some(stream) = self.stream.take() {
             self.connection.give_back(stream);
         }

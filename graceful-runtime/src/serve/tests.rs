@@ -6,7 +6,7 @@ mod pipelines;
 pub(crate) mod races;
 
 use std::convert::Infallible;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,16 +17,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy, duplex, sink};
-use tokio::net::TcpListener;
-#[cfg(feature = "tls")]
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
 use self::races::Race;
 use super::connection::{Connection, Shared};
 use super::http::{self, Security};
 use super::mood::Mood;
-use super::stream::{Peer, Stream};
+use super::stream::{Io, Peer, Stream};
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::succession::Heritage;
@@ -498,6 +496,76 @@ async fn a_panic_in_a_handler_is_answered_and_ends_only_the_request() {
     assert_eq!(&head, b"HTTP/1.1 500");
     pair.send(GET).await;
     assert!(pair.response().await.contains("200 OK"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_streams_are_those_that_the_client_waits_for() {
+    let pair = Pair::new();
+    let [connection] = &pair.shared.connections.members()[..] else {
+        panic!("there is one connection")
+    };
+    let connection = Arc::clone(connection);
+    let (mut send, driver) = h2::client::handshake(pair.client).await.unwrap();
+    let driver = tokio::spawn(driver);
+    let mut slow = Vec::new();
+    for number in 0..50 {
+        let path = ["/", "/slow"][number % 2];
+        let request = Request::get(format!("http://test{path}")).body(()).unwrap();
+        let (response, body) = send.send_request(request, number % 3 > 0).unwrap();
+        match path {
+            "/slow" => slow.push((response, body)),
+            _ => drop(tokio::spawn(async { drop((response.await, body)) })),
+        }
+    }
+    for expected in [25, 24, 23] {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(connection.open_streams(), Some(expected));
+        // The client gives up on it.
+        slow.pop();
+    }
+    sleep(SLOW).await;
+    assert_eq!(connection.open_streams(), Some(0));
+    drop((send, slow));
+    driver.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_a_frame_that_is_written_in_slices() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap());
+    let (_client, server) = (client.await.unwrap(), listener.accept().await.unwrap().0);
+    let (lifecycle, _) = Lifecycle::new(&Config::new(), Heritage::default());
+    let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
+    let connection = Arc::new(Connection::new(shared, Peer::Unix));
+    let mut io = Io::new(Stream::Tcp(server), Bytes::new(), Arc::clone(&connection));
+    io.follow_frames(0);
+    io.note_frames(b"\0\0\x01\x01\x05\0\0\0\x01\x82");
+    assert_eq!(connection.open_streams(), Some(1));
+    let data = b"\0\0\x04\0\x01\0\0\0\x01data";
+    let (head, rest) = data.split_at(9);
+    for (slices, open) in [([head, &rest[..1]], 1), ([&rest[1..3], &rest[3..]], 0)] {
+        let slices = slices.map(IoSlice::new);
+        io.write_vectored(&slices).await.unwrap();
+        assert_eq!(connection.open_streams(), Some(open));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_tells_an_http2_client_which_streams_were_looked_at() {
+    let mut pair = Pair::new();
+    pair.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await;
+    // GET, http, and a literal path.
+    pair.client
+        .write_all(b"\0\0\x09\x01\x05\0\0\0\x03\x82\x86\x04\x05/slow")
+        .await
+        .unwrap();
+    sleep(Duration::from_secs(1)).await;
+    pair.shared.set_mood(Mood::Cut);
+    let mut read = Vec::new();
+    pair.client.read_to_end(&mut read).await.unwrap();
+    let goaway = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x03\0\0\0\0";
+    assert!(read.ends_with(goaway), "{read:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,14 +6,15 @@ use std::process::ExitCode;
 use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::routing::any;
-use graceful_tests::servers::bind;
+use graceful_tests::servers::{Running, bind, serve};
 use graceful_tests::settings::Settings;
 
 fn main() -> ExitCode {
-    Settings::from_args().config().run(start())
+    let settings = Settings::from_args();
+    settings.config().run(start(settings))
 }
 
-async fn start() -> io::Result<impl graceful::Server> {
+async fn start(settings: Settings) -> io::Result<Running> {
     println!("main");
     let router = Router::new()
         .route(
@@ -26,7 +27,7 @@ async fn start() -> io::Result<impl graceful::Server> {
         );
     let listener = bind("127.0.0.1:0").await?;
     println!("bound");
-    Ok(graceful::serve(listener, router))
+    serve(listener, router, &settings)
 }
 
 /// Says goodbye when the drain begins, then waits for the client to do the same.
