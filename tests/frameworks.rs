@@ -35,6 +35,7 @@ with_axum_and_tonic! {
     http2_streams_finish
     k8_a_response_of_one_piece_is_in_flight_until_the_kernel_has_it
     idle_connections_are_closed
+    k7_what_is_dropped_because_its_client_has_gone_is_counted
     keep_alive_clients_lose_nothing
     lame_duck_goes_on_accepting
     pipelined_requests_are_answered
@@ -324,6 +325,23 @@ fn k8_a_response_of_one_piece_is_in_flight_until_the_kernel_has_it(framework: &s
     assert!(has_goaway(&frames), "{frames:?}");
     let log = server.exit_within(SOON).expect(0);
     assert!(log.has("1 request finished, 0 cut"), "{log}");
+}
+
+fn k7_what_is_dropped_because_its_client_has_gone_is_counted(framework: &str) {
+    let server = start(framework, &[]);
+    let mut leaving = server.connect();
+    leaving.send(get("/sleep?ms=50000"));
+    let mut client = Http2::over(server.connect());
+    client.get(1, "/sleep?ms=50000");
+    client.get(3, "/sleep?ms=1500");
+    server.wait_for_times("handling /sleep", 3);
+    server.drain();
+    drop(leaving);
+    client.reset(1);
+    client.rest();
+    let log = server.exit_within(SOON).expect(0);
+    let counted = "1 request finished, 0 cut, 2 left by their clients: GET /sleep from ";
+    assert!(log.has(counted), "{log}");
 }
 
 fn http2_clients_that_do_not_follow_are_ended(framework: &str) {

@@ -30,6 +30,7 @@ in_clear_text_and_over_tls! {
     f4_a_client_that_never_answers_the_ping_and_goes_on_asking_is_ended
     a_client_that_vanishes_is_noticed_by_the_keep_alive
     more_streams_than_allowed_are_refused
+    k7_streams_that_the_client_has_reset_are_counted_and_named
     k9_a_websocket_is_told_named_and_waited_for
     k9_a_websocket_that_has_ended_is_forgotten
     f4_a_client_that_never_sends_its_preface_is_ended
@@ -237,6 +238,31 @@ fn more_streams_than_allowed_are_refused(way: &Way) {
         assert!(body_of(stream, &frames).starts_with("slept beside"));
     }
     server.exit_within(SOON).expect(0);
+}
+
+fn k7_streams_that_the_client_has_reset_are_counted_and_named(way: &Way) {
+    let (server, mut client) = way.start();
+    let mut other = Http2::over(way.connect(&server));
+    client.get(1, "/sleep?ms=50000");
+    client.get(3, "/stream?n=1000&ms=50");
+    client.get(5, "/sleep?ms=1500");
+    other.get(1, "/sleep?ms=50000");
+    server.wait_for_times("handling /s", 4);
+    server.drain();
+    client.reset(1);
+    client.wait_for(|frame| matches!(frame, Frame::Data { stream: 3, .. }));
+    client.reset(3);
+    drop(other);
+    let frames = client.rest();
+    assert!(body_of(5, &frames).starts_with("slept beside"));
+    let log = server.exit_within(SOON).expect(0);
+    let counted = "1 request finished, 0 cut, 3 left by their clients: ";
+    assert!(log.has(counted), "{log}");
+    let line = log.lines_with(counted).concat();
+    for path in ["/sleep", "/stream"] {
+        let name = format!("GET {path} from 127.0.0.1:");
+        assert!(line.contains(&name), "{line}");
+    }
 }
 
 fn k9_a_websocket_is_told_named_and_waited_for(way: &Way) {

@@ -318,3 +318,45 @@ fn n14_small_responses_that_nobody_reads_are_counted_as_cut() {
     assert!(log.has("1 request: "), "{log}");
     assert!(!log.has("0 cut"), "{log}");
 }
+
+#[test]
+fn k7_what_is_dropped_because_its_client_has_gone_is_counted_and_named() {
+    // By the end of the stream, and by a reset, which is what a close makes of something unread.
+    for path in ["/sleep?ms=50000&who=me", "/stream?n=1000&ms=50"] {
+        let server = server!("echo", "timeout=60s");
+        let mut leaving = server.connect();
+        leaving.send(get(path));
+        let mut staying = server.sleeping(1000);
+        let handled = path.split('?').next().unwrap_or_default();
+        server.wait_for(&format!("handling {handled}"));
+        server.drain();
+        drop(leaving);
+        staying.response().expect_last();
+        let log = server.exit_within(SOON).expect(0);
+        let counted = format!(
+            "1 request finished, 0 cut, 1 left by its client: GET {handled} from 127.0.0.1:"
+        );
+        assert!(log.has(&counted), "{log}");
+    }
+}
+
+#[test]
+fn k7_a_response_without_a_body_has_not_been_left() {
+    let server = server!("echo", "timeout=60s");
+    let mut connection = server.connect();
+    connection.send("HEAD /sleep?ms=1000 HTTP/1.1\r\nhost: test\r\n\r\n");
+    server.wait_for("handling /sleep");
+    server.drain();
+    let head = connection.rest().expect("an orderly close");
+    assert!(String::from_utf8_lossy(&head).contains("200 OK"));
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has("1 request finished, 0 cut"), "{log}");
+}
+
+#[test]
+fn with_nothing_in_flight_the_last_line_says_so() {
+    let server = server!("echo", "timeout=60s");
+    server.signal(Signal::TERM);
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has(": nothing was in flight"), "{log}");
+}

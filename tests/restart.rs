@@ -12,7 +12,8 @@ use std::time::Instant;
 use graceful_tests::deployment::Generation;
 use graceful_tests::load::Style;
 use graceful_tests::{
-    Address, Connection, Deployment, LIMIT, Load, SOON, Server, Signal, command, get, process,
+    Address, Connection, Deployment, LIMIT, LISTENING, Load, SOON, Server, Signal, command, get,
+    process,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restart");
@@ -559,7 +560,7 @@ fn h10_when_the_old_process_is_killed_during_a_restart_the_new_one_serves() {
 
 #[test]
 fn h10_when_the_old_process_is_killed_at_any_moment_of_the_start_the_new_one_serves() {
-    for word in ["main", "bound", "graceful: listening on"] {
+    for word in ["main", "bound", LISTENING] {
         let mut server = start(&[]);
         server.serving().signal(Signal::USR2);
         server.log().wait_for_times(word, 2);
@@ -707,7 +708,7 @@ fn h12_a_signal_to_the_successor_alone_leaves_the_old_process_serving() {
         server.serving().signal(Signal::USR2);
         let (successor, _held) = server.successor_at(&gate);
         if !ready.is_empty() {
-            server.log().wait_for_times("graceful: listening on", 4);
+            server.log().wait_for_times(LISTENING, 4);
         }
         successor.signal(Signal::TERM);
         let said = server.failed();
@@ -817,7 +818,7 @@ fn a_successor_that_warms_up_takes_over_when_it_says_so() {
     let gate = server.set_gate(&["ready=manual"]);
     server.serving().signal(Signal::USR2);
     let (_, held) = server.successor_at(&gate);
-    server.log().wait_for_times("graceful: listening on", 2);
+    server.log().wait_for_times(LISTENING, 2);
     server.connect();
     assert!(!server.log().has("handed over"));
     drop(held);
@@ -1004,4 +1005,26 @@ fn refuse_to_restart(command: Command, reason: &str) {
     assert!(said.contains(reason), "{said}");
     connection.get("/stop");
     server.exit_within(SOON).expect(0);
+}
+
+#[test]
+fn n15_the_lines_of_two_processes_in_one_log_are_told_apart() {
+    let mut server = start(&[]);
+    let predecessor = server.restart();
+    let [first, second] = [&predecessor, server.serving()].map(Generation::id);
+    predecessor.expect_exit(0, server.log());
+    for (pid, line) in [
+        (first, ": listening on http://".to_owned()),
+        (first, format!(": handed over to process {second}")),
+        (
+            first,
+            format!(": process {second} serves; this one drained in "),
+        ),
+        (second, ": listening on http://".to_owned()),
+        (second, format!(": took over from process {first}")),
+    ] {
+        server.log().wait_for(&format!("graceful[{pid}]{line}"));
+    }
+    assert!(!server.log().has("graceful: "), "{}", server.log());
+    server.stop();
 }

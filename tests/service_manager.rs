@@ -344,7 +344,7 @@ fn n7_a_changed_address_is_bound_in_place_of_the_stored_one() {
     manager.log().wait_for("FDSTOREREMOVE=1");
     manager.log().wait_for(&format!("FDNAME={name}"));
     drop(socket);
-    server.wait_for("graceful: listening on http://0.0.0.0:");
+    server.wait_for(": listening on http://0.0.0.0:");
     let mut connection = Connection::open(&address);
     assert_eq!(connection.get("/").status, 200);
     stop(server);

@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use graceful_tests::settings::SIGNALS;
-use graceful_tests::{Connection, SOON, Server, Signal, command, get, process, server};
+use graceful_tests::{Connection, LISTENING, SOON, Server, Signal, command, get, process, server};
 use rustix::fs::{CWD, mkfifoat};
 
 #[test]
@@ -325,8 +325,8 @@ fn n13_a_start_short_of_threads_fails_with_a_remedy() {
 #[track_caller]
 fn start_short_of(option: &str, limit: u32) -> bool {
     let server = Server::spawn(process::limited(option, limit, command!("attribute")));
-    server.log().wait_for_or_end("graceful: listening on");
-    let is_serving = server.log().has("graceful: listening on");
+    server.log().wait_for_or_end(LISTENING);
+    let is_serving = server.log().has(LISTENING);
     if is_serving {
         server.signal(Signal::TERM);
     }

@@ -53,6 +53,7 @@ compile_error!(
 pub mod adapt;
 mod budget;
 mod config;
+mod gone;
 mod handover;
 mod hooks;
 mod lifecycle;

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::budget::Budget;
 use crate::config::Config;
+use crate::gone::Gone;
 use crate::handover::child::Report;
 use crate::handover::dialogue::ParentEvent;
 use crate::handover::listeners::Listeners;
@@ -80,6 +81,8 @@ pub(crate) struct Lifecycle {
     pub(crate) has_predecessor: bool,
     /// Requests that were answered since the trigger.
     pub(crate) finished: AtomicUsize,
+    /// Requests that were dropped since the trigger.
+    pub(crate) gone: Gone,
     phase: watch::Sender<Phase>,
     /// The phase once more, for readers that must not take a lock.
     phase_now: AtomicU8,
@@ -95,6 +98,8 @@ pub(crate) struct Lifecycle {
     is_cut: AtomicBool,
     /// How much was cut so that the hooks could run.
     cut: AtomicUsize,
+    /// The process that serves instead of this one.
+    successor: OnceLock<u32>,
     servers: watch::Sender<Servers>,
     /// Whether it is open who serves: this process or its successor.
     is_restarting: watch::Sender<bool>,
@@ -166,6 +171,7 @@ impl Lifecycle {
             service_manager: heritage.service_manager,
             has_predecessor: heritage.has_predecessor,
             finished: AtomicUsize::new(0),
+            gone: Gone::default(),
             phase: watch::Sender::new(Phase::Starting),
             phase_now: AtomicU8::new(Phase::Starting as u8),
             trigger: OnceLock::new(),
@@ -175,6 +181,7 @@ impl Lifecycle {
             is_end_claimed: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             cut: AtomicUsize::new(0),
+            successor: OnceLock::new(),
             servers: watch::Sender::default(),
             is_restarting: watch::Sender::default(),
             runtime: OnceLock::new(),
@@ -385,6 +392,15 @@ impl Lifecycle {
 
     pub(crate) fn cut_count(&self) -> usize {
         self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Notes which process serves instead of this one; the loop's own.
+    pub(crate) fn set_successor(&self, pid: u32) {
+        let _ = self.successor.set(pid);
+    }
+
+    pub(crate) fn successor(&self) -> Option<u32> {
+        self.successor.get().copied()
     }
 
     /// Returns the connections of all servers at this moment.

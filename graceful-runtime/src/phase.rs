@@ -84,6 +84,19 @@ impl Phase {
         self >= Self::LameDuck
     }
 
+    /// Returns its name in a log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::HandingOver => "handing over",
+            Self::LameDuck => "lame duck",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        }
+    }
+
     /// The inverse of `self as u8`, for the copy of the phase that hot paths read.
     pub(crate) fn from_u8(number: u8) -> Self {
         const ALL: [Phase; 7] = [

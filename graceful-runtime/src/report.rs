@@ -27,11 +27,74 @@ const NAMES_MAX: usize = 280;
 /// How many bytes a line may have.
 const LINE_MAX: usize = 400;
 
-/// A line and how loud it is.
+/// What lines begin with.
+const NAME: &str = "graceful";
+
+/// An event of a constant level, as `tracing` wants it.
+macro_rules! event {
+    ($level:expr, $line:expr) => {{
+        let Facts {
+            phase,
+            reason,
+            requests,
+            finished,
+            cut,
+            left_ms,
+            successor,
+        } = &$line.facts;
+        tracing::event!(
+            target: "graceful",
+            $level,
+            pid = std::process::id(),
+            phase,
+            reason = reason.as_deref(),
+            requests,
+            finished,
+            cut,
+            left_ms,
+            successor,
+            "{}",
+            $line.text
+        )
+    }};
+}
+
+/// A line, how loud it is, and what it says to machines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     level: Level,
     text: String,
+    facts: Facts,
+}
+
+/// The fields of an event; one that does not apply is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Facts {
+    phase: Option<&'static str>,
+    reason: Option<String>,
+    /// How many requests are in flight.
+    requests: Option<usize>,
+    finished: Option<usize>,
+    cut: Option<usize>,
+    left_ms: Option<u64>,
+    successor: Option<u32>,
+}
+
+impl Facts {
+    /// Returns what is known of a shutdown.
+    fn of(lifecycle: &Lifecycle) -> Self {
+        let left = |trigger: Trigger| trigger.budget.remaining(Instant::now()).as_millis();
+        let left = lifecycle.trigger().map(left);
+        Self {
+            phase: Some(lifecycle.phase().name()),
+            reason: lifecycle
+                .trigger()
+                .map(|trigger| trigger.reason.to_string()),
+            finished: Some(lifecycle.finished.load(Ordering::Relaxed)),
+            left_ms: left.map(|left| u64::try_from(left).unwrap_or(u64::MAX)),
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,22 +113,35 @@ impl Line {
     }
 
     fn new(level: Level, text: &str) -> Self {
-        let text = printable(text, LINE_MAX);
-        Self { level, text }
+        Self {
+            level,
+            text: printable(text, LINE_MAX),
+            facts: Facts::default(),
+        }
+    }
+
+    fn with(mut self, facts: Facts) -> Self {
+        self.facts = facts;
+        self
     }
 
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Says it on this thread: as an event where a subscriber is set, else on standard error.
-    pub(crate) fn emit(&self) {
+    /// Says it on this thread: as an event where a subscriber is set, else on standard error, by `name`.
+    fn emit_as(&self, name: &str) {
         let is_silent = dispatcher::get_default(|current| current.is::<NoSubscriber>());
         match self.level {
-            _ if is_silent => print(&format!("graceful: {}\n", self.text)),
-            Level::Info => tracing::info!(target: "graceful", "{}", self.text),
-            Level::Warn => tracing::warn!(target: "graceful", "{}", self.text),
+            _ if is_silent => print(&format!("{name}: {}\n", self.text)),
+            Level::Info => event!(tracing::Level::INFO, self),
+            Level::Warn => event!(tracing::Level::WARN, self),
         }
+    }
+
+    /// Says it on this thread.
+    pub(crate) fn emit(&self) {
+        self.emit_as(NAME);
     }
 }
 
@@ -76,6 +152,8 @@ pub(crate) struct Output(mpsc::Sender<Job>);
 #[derive(Debug)]
 enum Job {
     Say(Line),
+    /// Other processes write to the same place from now on.
+    ShowPid,
     Flush(mpsc::Sender<()>),
 }
 
@@ -85,9 +163,11 @@ impl Output {
         thread::Builder::new()
             .name("graceful-output".into())
             .spawn(move || {
+                let mut name = NAME.to_owned();
                 for job in queue {
                     match job {
-                        Job::Say(line) => line.emit(),
+                        Job::Say(line) => line.emit_as(&name),
+                        Job::ShowPid => name = format!("{NAME}[{}]", std::process::id()),
                         Job::Flush(done) => drop(done.send(())),
                     }
                 }
@@ -99,6 +179,12 @@ impl Output {
     pub(crate) fn say(&self, line: Line) {
         // The thread ends only with the last sender.
         let _ = self.0.send(Job::Say(line));
+    }
+
+    /// Has every line from now on say which process it is of, because a log is shared over a restart.
+    pub(crate) fn show_pid(&self) {
+        // As in `say`.
+        let _ = self.0.send(Job::ShowPid);
     }
 
     /// Waits until everything said so far is written, or for `limit`.
@@ -170,7 +256,11 @@ pub(crate) fn draining(lifecycle: &Lifecycle, reason: Reason) -> Option<Line> {
     if reason == Reason::Signal(Signal::Int) && io::stderr().is_terminal() {
         text.push_str(" (Ctrl-C again to stop now)");
     }
-    Some(Line::info(text))
+    let facts = Facts {
+        requests: Some(census.requests.len()),
+        ..Facts::of(lifecycle)
+    };
+    Some(Line::info(text).with(facts))
 }
 
 pub(crate) fn cancelled(reason: Reason) -> Line {
@@ -229,7 +319,11 @@ pub(crate) fn restarting(path: &str) -> Line {
 }
 
 pub(crate) fn handed_over(pid: u32) -> Line {
-    Line::info(format!("handed over to process {pid}"))
+    let facts = Facts {
+        successor: Some(pid),
+        ..Facts::default()
+    };
+    Line::info(format!("handed over to process {pid}")).with(facts)
 }
 
 pub(crate) fn restart_failed(error: &impl Display) -> Line {
@@ -241,25 +335,37 @@ pub(crate) fn restart_refused(error: &impl Display) -> Line {
 }
 
 pub(crate) fn lost(pid: u32, end: &impl Display) -> Line {
-    Line::warn(format!(
-        "the successor (process {pid}) {end} while this process was draining"
-    ))
+    let facts = Facts {
+        successor: Some(pid),
+        ..Facts::default()
+    };
+    let text = format!("the successor (process {pid}) {end} while this process was draining");
+    Line::warn(text).with(facts)
 }
 
 pub(crate) fn waiting(lifecycle: &Lifecycle, trigger: Trigger) -> Line {
     let left = trigger.budget.remaining(Instant::now());
     let census = Census::take(lifecycle);
     let names = census.named();
-    Line::info(format!("waiting for {names}; {} left", Span(left)))
+    let facts = Facts {
+        requests: Some(census.requests.len()),
+        ..Facts::of(lifecycle)
+    };
+    Line::info(format!("waiting for {names}; {} left", Span(left))).with(facts)
 }
 
-pub(crate) fn cut_off(census: &Census, trigger: Trigger) -> Line {
+pub(crate) fn cut_off(lifecycle: &Lifecycle, census: &Census, trigger: Trigger) -> Line {
     let spent = trigger.budget.begin().elapsed();
     Line::warn(format!(
         "{} are used up, the rest belongs to the hooks: cutting {}",
         Span(spent),
         census.named()
     ))
+    .with(Facts {
+        requests: Some(census.requests.len()),
+        cut: Some(census.work()),
+        ..Facts::of(lifecycle)
+    })
 }
 
 pub(crate) fn deadline(lifecycle: &Lifecycle, trigger: Trigger) -> Line {
@@ -284,6 +390,11 @@ fn forced(lifecycle: &Lifecycle, why: &str) -> Line {
         "{why}: cutting {names}; {finished} finished, {} cut",
         census.work()
     ))
+    .with(Facts {
+        requests: Some(census.requests.len()),
+        cut: Some(census.work()),
+        ..Facts::of(lifecycle)
+    })
 }
 
 /// The last line; none where nothing was ever said of a shutdown.
@@ -295,13 +406,31 @@ pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
         return None;
     }
     let spent = Span(trigger.budget.begin().elapsed());
-    let finished = count(finished, "request");
     let cut = lifecycle.cut_count();
-    let text = format!("stopped in {spent}: {finished} finished, {cut} cut");
-    Some(match cut {
+    let gone = lifecycle.gone.count();
+    let mut text = match lifecycle.successor() {
+        Some(successor) => format!("process {successor} serves; this one drained in {spent}"),
+        None => format!("stopped in {spent}"),
+    };
+    text.push_str(": ");
+    match finished + cut + gone {
+        0 => text.push_str("nothing was in flight"),
+        _ => {
+            let _ = write!(text, "{} finished, {cut} cut", count(finished, "request"));
+        }
+    }
+    if gone > 0 {
+        let _ = write!(text, ", {}", lifecycle.gone);
+    }
+    let line = match cut {
         0 => Line::info(text),
         _ => Line::warn(text),
-    })
+    };
+    Some(line.with(Facts {
+        cut: Some(cut),
+        successor: lifecycle.successor(),
+        ..Facts::of(lifecycle)
+    }))
 }
 
 /// Everything that a shutdown waits for, at one moment.
@@ -418,7 +547,7 @@ impl Census {
             _ if self.is_lame_duck => "the end of the lame duck".into(),
             _ if self.servers > 0 => {
                 let servers = count(self.servers, "server");
-                format!("{servers} whose requests cannot be seen from here")
+                format!("{servers} not returned; what requests there are cannot be seen from here")
             }
             (false, false) if self.is_awaited => {
                 "`main`, which has asked for the shutdown and has not returned".into()
@@ -426,7 +555,9 @@ impl Census {
             (false, false) => {
                 "`main`, which has neither returned nor asked for `graceful::shutdown()`".into()
             }
-            (true, false) => "nothing that is known".into(),
+            (true, false) => {
+                "the servers, which have no connections; is a thread of the runtime blocked?".into()
+            }
         }
     }
 
@@ -529,9 +660,17 @@ impl Display for Span {
 
 #[cfg(test)]
 mod tests {
-    use super::{Span, in_words};
+    use std::fmt::Debug;
     use std::io;
+    use std::sync::Mutex;
     use std::time::Duration;
+
+    use tracing::field::Field;
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::subscriber::with_default;
+    use tracing::{Event, Metadata, Subscriber};
+
+    use super::{Facts, Line, Span, in_words};
 
     #[test]
     fn an_error_is_said_as_a_person_would() {
@@ -551,6 +690,58 @@ mod tests {
             in_words(&"Custom { kind: Other, error: 1 }"),
             "\"Custom { kind: Other, error: 1 }\""
         );
+    }
+
+    /// Collects the fields of events, as a subscriber that writes JSON does.
+    struct Collect(Mutex<Vec<String>>);
+
+    impl Subscriber for &'static Collect {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == "graceful"
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            let mut fields = vec![format!("level={}", event.metadata().level())];
+            event.record(&mut |field: &Field, value: &dyn Debug| {
+                fields.push(format!("{field}={value:?}"));
+            });
+            self.0.lock().unwrap().extend(fields);
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn an_event_has_the_fields_that_apply() {
+        static COLLECTED: Collect = Collect(Mutex::new(Vec::new()));
+        let pid = format!("pid={}", std::process::id());
+        let facts = Facts {
+            phase: Some("draining"),
+            reason: Some("SIGTERM".into()),
+            cut: Some(2),
+            ..Facts::default()
+        };
+        with_default(&COLLECTED, || {
+            Line::info("plain").emit();
+            Line::warn("bad").with(facts).emit();
+        });
+        let [plain_level, bad_level] = ["level=INFO", "level=WARN"];
+        let expected = [
+            plain_level,
+            "message=plain",
+            &pid,
+            bad_level,
+            "message=bad",
+            &pid,
+            "phase=\"draining\"",
+            "reason=\"SIGTERM\"",
+            "cut=2",
+        ];
+        assert_eq!(*COLLECTED.0.lock().unwrap(), expected);
     }
 
     #[test]

@@ -231,6 +231,9 @@ impl Process {
         let (lifecycle, inbox) = Lifecycle::new(config, heritage);
         let output = Output::start().map_err(StartError::Thread)?;
         lifecycle.set_output(output.clone());
+        if lifecycle.has_predecessor || !config.restart.is_empty() {
+            output.show_pid();
+        }
         for complaint in inherited.iter().flat_map(|inherited| &inherited.complaints) {
             output.say(Line::warn(complaint));
         }
@@ -689,7 +692,8 @@ impl Guardian {
         if now >= trigger.budget.cut_off() && self.has_cut_off_ahead() {
             let census = Census::take(&self.lifecycle);
             self.lifecycle.set_cut(census.work());
-            self.output.say(report::cut_off(&census, trigger));
+            self.output
+                .say(report::cut_off(&self.lifecycle, &census, trigger));
             self.step(Event::CutOff);
         } else if self
             .reported
@@ -861,6 +865,7 @@ impl Guardian {
         };
         match (refusal, &mut self.succession) {
             (None, Some(succession)) => {
+                self.output.show_pid();
                 self.output.say(report::restarting(&succession.path()));
                 succession.begin(answer);
                 self.start = Start::begin(self.restart_timeout);
@@ -908,6 +913,7 @@ impl Guardian {
         match &report {
             Report::Failed(failure) => self.restart_failed(RestartError::new(failure)),
             Report::HandedOver { pid, .. } => {
+                self.lifecycle.set_successor(*pid);
                 self.output.say(report::handed_over(*pid));
                 if let Some(succession) = &mut self.succession {
                     succession.hand_over(&report);

@@ -2,6 +2,7 @@
 
 mod close;
 mod connection;
+mod followed;
 mod frames;
 mod framing;
 mod http;
@@ -39,6 +40,8 @@ pub(crate) use self::close::{close, may_close_at_once};
 #[cfg(feature = "adapt")]
 pub(crate) use self::connection::InFlightGuard;
 pub(crate) use self::connection::{Backlog, Connection, Shared};
+#[cfg(feature = "adapt")]
+pub(crate) use self::followed::Followed;
 use self::http::Security;
 #[cfg(feature = "adapt")]
 pub(crate) use self::http::{HEAD_LIMIT, HTTP2_PREFACE, has_unread};

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::log::Log;
 use crate::process::{addresses, spawn};
-use crate::{Address, Connection, LIMIT, get};
+use crate::{Address, Connection, LIMIT, LISTENING, get};
 
 /// A server with all its generations. Dropping it kills them, so that a failed test leaves nothing.
 ///
@@ -80,7 +80,7 @@ impl Deployment {
         change(&mut command);
         let (first, log) = spawn(command);
         log.wait_for("bound");
-        log.wait_for("graceful: listening on");
+        log.wait_for(LISTENING);
         let deployment = Self {
             serving: Generation::new(first.id()),
             directory,

@@ -47,6 +47,9 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 /// the tests give to a server which is expected to be quicker than that.
 pub const SOON: Duration = Duration::from_secs(10);
 
+/// What a server says of each of its listeners, whether or not its lines carry its pid.
+pub const LISTENING: &str = ": listening on ";
+
 /// Starts the named binary of this package and waits until it has printed where it listens.
 ///
 /// The macro exists because only the compilation of a test knows where its binaries are.

@@ -16,7 +16,7 @@ use rustix::process::{
 };
 
 use crate::log::Log;
-use crate::{Address, Connection, LIMIT, get};
+use crate::{Address, Connection, LIMIT, LISTENING, get};
 
 /// A running server. Dropping it kills it, so that a failed test leaves nothing behind.
 #[derive(Debug)]
@@ -47,9 +47,7 @@ impl Server {
         let mut server = Self::spawn(command);
         server.log.wait_for("bound");
         server.addresses = addresses(&server.log);
-        server
-            .log
-            .wait_for_times("graceful: listening on", server.addresses.len());
+        server.log.wait_for_times(LISTENING, server.addresses.len());
         server
     }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{Adapter, origin};
 use crate::registry::Member;
 use crate::serve::{
-    self, Connection, Due, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Mood, Peer, Shared, close,
+    self, Connection, Due, Followed, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Mood, Peer, Shared, close,
     has_unread, may_close_at_once,
 };
 
@@ -38,7 +38,7 @@ const TLS_HANDSHAKE: u8 = 22;
 /// # Ok(()) }
 /// ```
 pub struct Io {
-    io: serve::Io,
+    io: Followed,
     connection: Option<Member<Connection>>,
     adapter: Arc<Adapter>,
     registration: Arc<Member<Shared>>,
@@ -90,7 +90,11 @@ impl Io {
     ) -> Self {
         connection.may_become_http1();
         Self {
-            io: serve::Io::new(stream, Bytes::new(), Arc::clone(&connection)),
+            io: Followed::new(serve::Io::new(
+                stream,
+                Bytes::new(),
+                Arc::clone(&connection),
+            )),
             undecided: Some(adapter.undecided.enter(())),
             connection: Some(connection),
             adapter,
@@ -131,9 +135,8 @@ impl Io {
         if let Protocol::Unknown(seen) = self.protocol {
             self.protocol = self.protocol.after(bytes);
             if self.protocol == Protocol::Http2 {
-                // What was sent before, if anything, were whole frames.
-                self.io.follow_frames(0);
-                self.io.note_frames(&bytes[HTTP2_PREFACE.len() - seen..]);
+                self.io.follow(0);
+                self.io.note_read(&bytes[HTTP2_PREFACE.len() - seen..]);
             }
         }
         match self.protocol {
@@ -200,7 +203,7 @@ impl Io {
     fn write<T>(
         &mut self,
         cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut serve::Io>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        write: impl FnOnce(Pin<&mut Followed>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         origin::touch(self.connection());
         let written = write(Pin::new(&mut self.io), cx);
@@ -317,7 +320,6 @@ impl AsyncWrite for Io {
 impl Drop for Io {
     fn drop(&mut self) {
         self.adapter.tunnels.note_streams(self.streams, 0);
-        self.io.say_goodbye();
         let (Some(stream), Some(connection)) = (self.io.take(), self.connection.take()) else {
             return;
         };

@@ -123,6 +123,12 @@ pub(super) struct Ticket {
     origin: Origin,
 }
 
+impl AsRef<InFlightGuard> for Ticket {
+    fn as_ref(&self) -> &InFlightGuard {
+        &self.guard
+    }
+}
+
 impl AsMut<InFlightGuard> for Ticket {
     fn as_mut(&mut self) -> &mut InFlightGuard {
         &mut self.guard
@@ -207,25 +213,28 @@ where
         let this = self.project();
         let polled = ready!(this.future.poll(cx));
         let ticket = this.ticket.take();
+        if let (Err(_), Some(ticket)) = (&polled, &ticket) {
+            ticket.guard.finish();
+        }
         let mut response = polled?;
         let status = response.status();
         let is_upgrade =
             status == StatusCode::SWITCHING_PROTOCOLS || (*this.is_connect && status.is_success());
         let held = match ticket {
             Some(mut ticket) if is_upgrade && ticket.request.is_some() => {
-                ticket.guard.upgrade_stream();
+                ticket.guard.upgrade();
                 ticket.request = None;
                 this.tunnels.add(ticket);
                 None
             }
             Some(ticket) => {
                 if is_upgrade {
-                    ticket.guard.upgrade();
+                    ticket.guard.upgrade_connection();
                 } else if *this.is_http1 && ticket.origin.connection().is_last_response() {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
                 }
-                Some(Held::new(ticket, !*this.is_http1))
+                Some(Held::new(ticket))
             }
             None => None,
         };
@@ -286,6 +295,9 @@ where
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
         let mut polled = this.body.poll_frame(cx);
+        if let Poll::Ready(None | Some(Err(_))) = polled {
+            this.held.iter().for_each(Held::finish);
+        }
         if let (Poll::Ready(Some(Ok(frame))), Some(held)) = (&mut polled, this.held)
             && let Some(piece) = frame.data_mut()
             && let Some(ticket) = held.piece(piece.remaining())
@@ -296,7 +308,12 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        let is_end = self.body.is_end_stream();
+        if is_end {
+            // Who asks does not ask for more.
+            self.held.iter().for_each(Held::finish);
+        }
+        is_end
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use hyper::Request;
+use hyper::{Request, Version};
 #[cfg(feature = "adapt")]
 use tokio::task;
 use tokio::task::AbortHandle;
@@ -137,6 +137,8 @@ pub(crate) struct Connection {
     /// hyper's last read found nothing: it has used everything that it was fed, but for a part of a head.
     is_waiting: AtomicBool,
     is_write_blocked: AtomicBool,
+    /// The client has closed its side, or the connection is broken.
+    is_lost: AtomicBool,
     /// How often a write went on that had been blocked.
     unblocked: AtomicU32,
     /// How many streams of HTTP/2 are open; [`UNKNOWN`] where nobody follows its frames.
@@ -185,6 +187,7 @@ impl Connection {
             may_have_begun: AtomicBool::new(false),
             is_waiting: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
             unblocked: AtomicU32::new(0),
             open_streams: AtomicU32::new(UNKNOWN),
             is_upgraded: AtomicBool::new(false),
@@ -215,6 +218,11 @@ impl Connection {
 
     pub(crate) fn accepted(&self) -> Instant {
         self.accepted
+    }
+
+    /// Says what is asked, and who asks.
+    fn name(&self, request: &InFlight) -> String {
+        format!("{request} from {}", self.peer)
     }
 
     /// Returns the requests whose response is not completely handed to the kernel.
@@ -258,7 +266,10 @@ impl Connection {
         self.is_waiting.store(false, Ordering::Relaxed);
         self.unread.store(0, Ordering::Relaxed);
         // The end of the stream is not the begin of anything.
-        if bytes.is_empty() || self.is_http2() {
+        if bytes.is_empty() {
+            return self.note_end();
+        }
+        if self.is_http2() {
             return;
         }
         if let Some(framing) = &mut self.state().framing {
@@ -275,6 +286,20 @@ impl Connection {
     /// Notes how many bytes have come that hyper has not asked for yet.
     pub(super) fn note_unread(&self, count: usize) {
         self.unread.store(count, Ordering::Relaxed);
+    }
+
+    /// Notes that the client sends no more.
+    #[cold]
+    fn note_end(&self) {
+        if !self.shared.half_close {
+            self.note_loss();
+        }
+    }
+
+    /// Notes that the client of a request in flight has gone away.
+    #[cold]
+    pub(super) fn note_loss(&self) {
+        self.is_lost.store(true, Ordering::Relaxed);
     }
 
     /// Notes whether the socket took what hyper wrote.
@@ -334,6 +359,7 @@ impl Connection {
             false => Body::new(request.body().size_hint().exact()),
         };
         self.in_flight.begin();
+        let is_http2 = request.version() == Version::HTTP_2;
         let request = InFlight {
             started: Instant::now(),
             method: request.method().clone(),
@@ -357,27 +383,40 @@ impl Connection {
             connection: Arc::clone(self),
             key,
             size: 0,
+            stream: is_http2.then(AtomicBool::default),
         }
     }
 
-    fn end(&self, key: Key, size: usize) {
+    fn end(&self, key: Key, size: usize, has_gone: bool) {
         let mut state = self.state();
         let request = state.requests.remove(key);
         state.last_active = Instant::now();
+        if self.shared.lifecycle.phase() >= Phase::LameDuck {
+            self.end_in_drain(request.as_ref(), has_gone);
+        }
         // A small one is not kept: it would keep hyper's buffer, too.
         if size > SMALL {
             state.unwritten = request;
         }
         drop(state);
-        if self.shared.lifecycle.phase() >= Phase::LameDuck {
-            self.unsettled.fetch_add(1, Ordering::Relaxed);
-        }
         if !self.is_http2() {
             return self.in_flight.end();
         }
         if self.in_flight.end_elsewhere(&self.shared.mood) {
             // hyper has no reason to look at the connection when its last stream ends.
             self.wake();
+        }
+    }
+
+    #[cold]
+    fn end_in_drain(&self, request: Option<&InFlight>, has_gone: bool) {
+        // What is cut is counted and named as such.
+        if self.shared.lifecycle.is_cut() || self.is(Mood::Cut) {
+            return;
+        }
+        match request {
+            Some(request) if has_gone => self.shared.lifecycle.gone.add(|| self.name(request)),
+            _ => drop(self.unsettled.fetch_add(1, Ordering::Relaxed)),
         }
     }
 
@@ -646,6 +685,8 @@ pub(crate) struct InFlightGuard {
     key: Key,
     /// How many bytes the response has had so far.
     size: usize,
+    /// Where it is a stream of HTTP/2: whether its response has been made to its end.
+    stream: Option<AtomicBool>,
 }
 
 impl InFlightGuard {
@@ -653,18 +694,51 @@ impl InFlightGuard {
         &self.connection
     }
 
-    /// Notes that the connection goes on in another protocol.
+    /// Notes that the connection, or the stream of HTTP/2, goes on in another protocol.
+    #[cold]
     pub(crate) fn upgrade(&self) {
-        self.connection.upgrade(self.key);
+        if self.is_http2() {
+            self.connection.state().requests.upgrade(self.key);
+            self.finish();
+        } else {
+            self.connection.upgrade(self.key);
+        }
     }
 
-    /// Notes that the stream of HTTP/2 goes on in another protocol.
-    pub(crate) fn upgrade_stream(&self) {
-        self.connection.state().requests.upgrade(self.key);
+    /// Notes that some stream of the connection goes on in another protocol, and that its end will not be seen.
+    #[cfg(feature = "adapt")]
+    pub(crate) fn upgrade_connection(&self) {
+        self.connection.upgrade(self.key);
+        self.finish();
     }
 
     pub(crate) fn add(&mut self, bytes: usize) {
         self.size += bytes;
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Notes that the response has been made to its end, or is not to be: what is dropped before is given up by the
+    /// client. Only streams have to be told; where a connection of HTTP/1 is lost, it is known.
+    pub(crate) fn finish(&self) {
+        if let Some(is_finished) = &self.stream {
+            is_finished.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn has_gone(&self) -> bool {
+        match &self.stream {
+            Some(is_finished) => !is_finished.load(Ordering::Relaxed),
+            None => self.connection.is_lost.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl AsRef<Self> for InFlightGuard {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 
@@ -676,6 +750,6 @@ impl AsMut<Self> for InFlightGuard {
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.connection.end(self.key, self.size);
+        self.connection.end(self.key, self.size, self.has_gone());
     }
 }

@@ -117,8 +117,7 @@ async fn exchange<S: HttpService>(
             First::Nothing => return stream,
             First::TooSlow => return too_slow(stream).await,
             First::Http2(bytes) => {
-                let mut io = Io::new(stream, bytes, Arc::clone(connection));
-                io.follow_frames(HTTP2_PREFACE.len());
+                let io = Io::new(stream, bytes, Arc::clone(connection));
                 // Boxed, so that it takes no room in the many connections of HTTP/1.
                 Box::pin(http2::exchange(io, service, connection)).await;
                 return connection.returned().await;

@@ -18,6 +18,8 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::connection::{Connection, InFlightGuard};
+use super::followed::Followed;
+use super::http::HTTP2_PREFACE;
 use super::service::{HttpService, Tracked};
 use super::stream::Io;
 use crate::timer::Timer;
@@ -60,6 +62,8 @@ impl Settings {
 /// Exchanges requests and responses until the connection has ended.
 pub(super) async fn exchange<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>) {
     connection.becomes_http2();
+    let mut io = Followed::new(io);
+    io.follow(HTTP2_PREFACE.len());
     let service = Tracked::new(service, Arc::clone(connection));
     let builder = connection.shared.http2.builder();
     let mut hyper = pin!(builder.serve_connection(TokioIo::new(io), service));
@@ -142,8 +146,8 @@ thread_local! {
 /// Keeps a request in flight until the stream that was upgraded by it has ended.
 ///
 /// To be called where hyper is about to be given the response.
-pub(super) fn upgrade(guard: InFlightGuard) {
-    guard.upgrade_stream();
+pub(super) fn hold_upgraded(guard: InFlightGuard) {
+    guard.upgrade();
     UPGRADED.set(Some(guard));
 }
 

@@ -35,11 +35,21 @@ pub(super) struct Requests {
     others: Slab<InFlight>,
 }
 
-/// Where a request is.
+/// Where a request is: 0 is the first place. Small, as it is moved around with every response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
-    First,
-    Other(usize),
+pub(super) struct Key(u32);
+
+impl Key {
+    const FIRST: Self = Self(0);
+
+    fn other(place: usize) -> Self {
+        Self(u32::try_from(place + 1).expect("HTTP/2 has less than 2^31 streams"))
+    }
+
+    /// Returns the place among the others.
+    fn place(self) -> Option<usize> {
+        (self.0 as usize).checked_sub(1)
+    }
 }
 
 impl Requests {
@@ -47,25 +57,25 @@ impl Requests {
         match self.first {
             None => {
                 self.first = Some(request);
-                Key::First
+                Key::FIRST
             }
-            Some(_) => Key::Other(self.others.insert(request)),
+            Some(_) => Key::other(self.others.insert(request)),
         }
     }
 
     /// Takes out a request, which is there until then.
     pub(super) fn remove(&mut self, key: Key) -> Option<InFlight> {
-        match key {
-            Key::First => self.first.take(),
-            Key::Other(key) => self.others.try_remove(key),
+        match key.place() {
+            None => self.first.take(),
+            Some(place) => self.others.try_remove(place),
         }
     }
 
     /// Notes that a request goes on as a stream of another protocol.
     pub(super) fn upgrade(&mut self, key: Key) {
-        let request = match key {
-            Key::First => self.first.as_mut(),
-            Key::Other(key) => self.others.get_mut(key),
+        let request = match key.place() {
+            None => self.first.as_mut(),
+            Some(place) => self.others.get_mut(place),
         };
         if let Some(request) = request {
             request.is_upgraded = true;
@@ -73,9 +83,9 @@ impl Requests {
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&InFlight> {
-        match key {
-            Key::First => self.first.as_ref(),
-            Key::Other(key) => self.others.get(key),
+        match key.place() {
+            None => self.first.as_ref(),
+            Some(place) => self.others.get(place),
         }
     }
 

@@ -198,7 +198,12 @@ where
             None => None,
         };
         let mut response = match polled {
-            Some(polled) => ready!(polled).map_err(Into::into)?.map(Some),
+            Some(polled) => ready!(polled)
+                .map_err(|error| {
+                    this.guard.iter().for_each(InFlightGuard::finish);
+                    error.into()
+                })?
+                .map(Some),
             // The panic hook has printed why; the client gets an answer all the same.
             None => server_error(),
         };
@@ -206,8 +211,8 @@ where
         let is_upgrade =
             status == StatusCode::SWITCHING_PROTOCOLS || (*this.is_connect && status.is_success());
         let guard = match this.guard.take() {
-            Some(guard) if is_upgrade && guard.connection().is_http2() => {
-                http2::upgrade(guard);
+            Some(guard) if is_upgrade && guard.is_http2() => {
+                http2::hold_upgraded(guard);
                 None
             }
             Some(guard) => {
@@ -217,8 +222,7 @@ where
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
                 }
-                let is_http2 = guard.connection().is_http2();
-                Some(Held::new(guard, is_http2))
+                Some(Held::new(guard))
             }
             None => None,
         };
@@ -243,11 +247,18 @@ pub(crate) enum Held<G> {
     Http2(Arc<G>),
 }
 
-impl<G: AsMut<InFlightGuard>> Held<G> {
-    pub(crate) fn new(guard: G, is_http2: bool) -> Self {
-        match is_http2 {
+impl<G: AsMut<InFlightGuard> + AsRef<InFlightGuard>> Held<G> {
+    pub(crate) fn new(guard: G) -> Self {
+        match guard.as_ref().is_http2() {
             true => Self::Http2(Arc::new(guard)),
             false => Self::Http1(guard),
+        }
+    }
+
+    /// Notes that the body is at its end.
+    pub(crate) fn finish(&self) {
+        if let Self::Http2(guard) = self {
+            (**guard).as_ref().finish();
         }
     }
 
@@ -301,6 +312,7 @@ impl<B: Body> Body for TrackedBody<B> {
     type Data = Piece<B::Data>;
     type Error = B::Error;
 
+    #[inline]
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -310,6 +322,9 @@ impl<B: Body> Body for TrackedBody<B> {
             return Poll::Ready(None);
         };
         let frame = ready!(body.poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            this.guard.iter().for_each(Held::finish);
+        }
         let hold = |data: B::Data| {
             let size = data.remaining();
             let guard = this.guard.as_mut().and_then(|guard| guard.piece(size));
@@ -322,7 +337,12 @@ impl<B: Body> Body for TrackedBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        let is_end = self.body.as_ref().is_none_or(Body::is_end_stream);
+        // Who asks does not ask for more.
+        if is_end {
+            self.guard.iter().for_each(Held::finish);
+        }
+        is_end
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use socket2::SockRef;
@@ -16,7 +16,6 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::close::Lingering;
 use super::connection::Connection;
-use super::frames::{Frames, Short};
 #[cfg(feature = "tls")]
 use super::tls::Recorded;
 use crate::sys;
@@ -243,8 +242,6 @@ pub(crate) struct Io {
     connection: Arc<Connection>,
     /// Where the client sends no more: notices that it has gone.
     loss: Option<Loss>,
-    /// Where it is HTTP/2; boxed, as most connections are not.
-    frames: Option<Box<Frames>>,
 }
 
 impl Io {
@@ -254,22 +251,11 @@ impl Io {
             prefix,
             connection,
             loss: None,
-            frames: None,
         }
     }
 
-    /// Begins to follow the frames of a connection of HTTP/2, of whose preface so many bytes are still to be read.
-    pub(crate) fn follow_frames(&mut self, preface: usize) {
-        self.frames = Some(Box::new(Frames::behind_preface(preface)));
-        self.connection.note_open_streams(0);
-    }
-
-    /// Notes bytes of frames that are read.
-    pub(crate) fn note_frames(&mut self, bytes: &[u8]) {
-        if let Some(frames) = &mut self.frames {
-            frames.receive(bytes);
-            self.connection.note_open_streams(frames.open());
-        }
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     #[cfg(feature = "adapt")]
@@ -288,25 +274,12 @@ impl Io {
         matches!(self.stream, Some(Stream::Tcp(_) | Stream::Unix(_)))
     }
 
-    /// Notes what hyper is about to see.
-    fn note_read(&mut self, bytes: &[u8]) {
-        self.connection.note_read(bytes);
-        self.note_frames(bytes);
-    }
-
-    /// Notes what the socket has taken of `slices`.
-    fn note_written(&mut self, written: &Poll<io::Result<usize>>, slices: &[IoSlice<'_>]) {
+    /// Notes whether the socket took what hyper wrote.
+    fn note_written<T>(&self, written: &Poll<io::Result<T>>) {
         self.connection.note_write(written.is_pending());
-        let (Some(frames), Poll::Ready(Ok(count))) = (&mut self.frames, written) else {
-            return;
-        };
-        let mut left = *count;
-        for slice in slices {
-            let (taken, _) = slice.split_at(left.min(slice.len()));
-            frames.send(taken);
-            left -= taken.len();
+        if matches!(written, Poll::Ready(Err(_))) {
+            self.connection.note_loss();
         }
-        self.connection.note_open_streams(frames.open());
     }
 
     /// Notes what is left behind a read: pipelined requests that have come, too.
@@ -344,17 +317,6 @@ impl Io {
                 // Without descriptors for it, the handler is not dropped, which loses nothing.
                 self.loss.is_some() && self.has_lost_client(cx)
             }
-        }
-    }
-
-    /// Tells an HTTP/2 client which of its streams have been looked at, if nobody has, and if that can be written now.
-    pub(crate) fn say_goodbye(&mut self) {
-        let (Some(frames), Some(stream)) = (&self.frames, &mut self.stream) else {
-            return;
-        };
-        if let Some(goaway) = frames.goaway() {
-            let mut cx = Context::from_waker(Waker::noop());
-            let _ = Pin::new(stream).poll_write(&mut cx, &goaway);
         }
     }
 
@@ -412,18 +374,10 @@ impl AsyncRead for Io {
             let length = self.prefix.len().min(buffer.remaining());
             let bytes = self.prefix.split_to(length);
             buffer.put_slice(&bytes);
-            self.note_read(&bytes);
+            self.connection.note_read(&bytes);
             if self.prefix.is_empty() {
                 self.note_unread();
             }
-            return Poll::Ready(Ok(()));
-        }
-        if self.connection.presumes_answer()
-            && let Some(frames) = &mut self.frames
-            && buffer.remaining() >= size_of::<Short>()
-            && let Some(answer) = frames.answer()
-        {
-            buffer.put_slice(&answer);
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
@@ -431,8 +385,8 @@ impl AsyncRead for Io {
             self.connection.note_waiting();
             return Poll::Pending;
         };
-        read?;
-        self.note_read(&buffer.filled()[before..]);
+        read.inspect_err(|_| self.connection.note_loss())?;
+        self.connection.note_read(&buffer.filled()[before..]);
         if buffer.remaining() == 0 || self.stream().reads_in_parts() {
             self.note_unread();
         }
@@ -447,7 +401,7 @@ impl AsyncWrite for Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream().poll_write(cx, bytes);
-        self.note_written(&written, &[IoSlice::new(bytes)]);
+        self.note_written(&written);
         written
     }
 
@@ -457,7 +411,7 @@ impl AsyncWrite for Io {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream().poll_write_vectored(cx, slices);
-        self.note_written(&written, slices);
+        self.note_written(&written);
         written
     }
 
@@ -468,6 +422,7 @@ impl AsyncWrite for Io {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes at the end of each of its polls: a request that is still in flight is being slow.
         if self.connection.awaits_response() && self.has_lost_client(cx) {
+            self.connection.note_loss();
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
         let flushed = self.stream().poll_flush(cx);
@@ -489,7 +444,6 @@ impl AsyncWrite for Io {
 
 impl Drop for Io {
     fn drop(&mut self) {
-        self.say_goodbye();
         if let Some(stream) = self.stream.take() {
             self.connection.give_back(stream);
         }
