@@ -36,6 +36,7 @@ with_axum_and_tonic! {
     k8_a_response_of_one_piece_is_in_flight_until_the_kernel_has_it
     idle_connections_are_closed
     k7_what_is_dropped_because_its_client_has_gone_is_counted
+    k7_what_is_cut_has_not_been_left
     keep_alive_clients_lose_nothing
     lame_duck_goes_on_accepting
     pipelined_requests_are_answered
@@ -344,6 +345,23 @@ fn k7_what_is_dropped_because_its_client_has_gone_is_counted(framework: &str) {
     assert!(log.has(counted), "{log}");
 }
 
+fn k7_what_is_cut_has_not_been_left(framework: &str) {
+    let server = start(framework, &["timeout=3s", "hook=yes"]);
+    let mut connection = server.connect();
+    connection.send(get("/sleep?ms=50000"));
+    let mut client = Http2::over(server.connect());
+    client.get(1, "/sleep?ms=50000");
+    server.wait_for_times("handling /sleep", 2);
+    server.drain();
+    let log = server.exit_within(SOON).log;
+    assert!(log.has("hook runs"), "{log}");
+    let lines = log.lines_with("stopped in");
+    assert!(
+        lines.concat().ends_with(": 0 requests finished, 2 cut"),
+        "{lines:?}"
+    );
+}
+
 fn http2_clients_that_do_not_follow_are_ended(framework: &str) {
     let server = start(framework, &[]);
     let mut client = Http2::over(server.connect());
@@ -433,6 +451,11 @@ fn unix_sockets_are_adapted_too(framework: &str) {
     kept.expect_eof();
     server.exit_within(SOON).expect(0);
     assert!(!path.exists(), "the path is removed at the end");
+}
+
+#[test]
+fn k7_what_a_server_of_ours_cuts_has_not_been_left() {
+    k7_what_is_cut_has_not_been_left("framework=graceful");
 }
 
 #[test]

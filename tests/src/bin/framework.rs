@@ -1,7 +1,7 @@
 //! Servers of other frameworks: `framework=axum` or `tonic`, adapted or, with `as=is`, as they are.
 //!
 //! `framework=graceful` serves the same app without another framework. With `connect_info=yes` its
-//! handlers learn who asks. With `beside=graceful` there is a server of ours, too.
+//! handlers learn who asks. With `beside=graceful` there is a server of ours, too, and with `hook=yes` a hook at the end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +30,9 @@ fn main() -> ExitCode {
 
 async fn start(settings: Settings) -> io::Result<Vec<Running>> {
     println!("main");
+    if settings.text("hook") == Some("yes") {
+        graceful::on_stop(async { println!("hook runs") });
+    }
     if settings.text("framework") == Some("graceful") {
         return Ok(vec![served(&settings).await?]);
     }
