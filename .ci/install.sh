@@ -5,6 +5,7 @@ missing=()
 need() { command -v "$1" >/dev/null || missing+=("$2"); }
 need curl curl
 need gcc gcc
+need g++ g++
 need python3 python3
 need unshare util-linux
 need ip iproute2

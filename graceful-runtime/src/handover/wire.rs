@@ -235,8 +235,11 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Result<String, WireError> {
-        let length = self.u16()?;
-        let bytes = self.take(length.into())?;
+        let length = usize::from(self.u16()?);
+        if length > TEXT_MAX {
+            return Err(WireError::TextLength(length));
+        }
+        let bytes = self.take(length)?;
         String::from_utf8(bytes.to_vec()).map_err(|_| WireError::Text)
     }
 
@@ -258,6 +261,7 @@ pub(crate) enum WireError {
     Flag(u8),
     Keeper(u8),
     Text,
+    TextLength(usize),
     Short,
     Long,
 }
@@ -278,6 +282,9 @@ impl fmt::Display for WireError {
             Self::Flag(value) => write!(f, "{value} is neither yes nor no"),
             Self::Keeper(value) => write!(f, "{value} stands for nobody who keeps a listener"),
             Self::Text => write!(f, "a text is not UTF-8"),
+            Self::TextLength(length) => {
+                write!(f, "a text has {length} bytes, more than {TEXT_MAX}")
+            }
             Self::Short => write!(f, "a message ends too early"),
             Self::Long => write!(f, "a message goes on after its end"),
         }

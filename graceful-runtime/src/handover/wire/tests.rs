@@ -128,3 +128,18 @@ fn the_longest_failure_and_drop_list_fit_into_a_message() {
             <= MESSAGE_MAX
     );
 }
+
+#[test]
+fn a_text_that_would_not_be_written_is_not_read() {
+    let failed = |length: usize| {
+        let length = u16::try_from(length).unwrap();
+        let text = vec![b'x'; length.into()];
+        let bytes = [&b"f"[..], &length.to_le_bytes(), &text].concat();
+        ToParent::decode(&bytes)
+    };
+    assert!(
+        matches!(failed(TEXT_MAX), Ok(ToParent::Failed { reason }) if reason.len() == TEXT_MAX)
+    );
+    let too_long = WireError::TextLength(TEXT_MAX + 1);
+    assert_eq!(failed(TEXT_MAX + 1), Err(too_long));
+}
