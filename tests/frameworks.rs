@@ -26,6 +26,7 @@ with_axum_and_tonic! {
     a_request_in_flight_finishes_and_is_named
     a_server_as_it_is_finishes_what_is_in_flight
     an_upload_under_way_is_read
+    c14_a_queue_waits_for_a_descriptor_and_is_named
     clients_that_connect_for_each_request_lose_nothing
     half_a_head_is_ended
     half_a_head_may_be_completed
@@ -49,6 +50,25 @@ with_axum_and_tonic! {
     the_socket_of_an_idle_connection_is_read
     unix_sockets_are_adapted_too
     with_a_server_of_ours_beside
+}
+
+fn c14_a_queue_waits_for_a_descriptor_and_is_named(framework: &str) {
+    let server = start(framework, &[]);
+    // Longer than anything else of the adapter.
+    let mut holder = server.sleeping(4000);
+    server.exhaust_descriptors();
+    let mut waiting = server.freeze(|| {
+        let waiting = asking(&server, &get("/"));
+        server.signal(Signal::TERM);
+        waiting
+    });
+    let line = server.wait_for("waiting for");
+    let queue = format!("1 connection in the queue of http://{}", server.address());
+    assert!(line.contains(&queue), "{line}");
+    holder.response().expect_last();
+    assert_eq!(waiting.response().text(), "hello");
+    waiting.expect_eof();
+    server.exit_within(SOON).expect(0);
 }
 
 fn the_accept_queue_is_served(framework: &str) {

@@ -254,6 +254,11 @@ impl Drain {
         let limit = Instant::now() + lifecycle.keep_alive_grace + HEAD_LIMIT;
         // What is left at the limit is busy, and the framework lets it finish.
         let _ = timeout_at(limit, self.emptied()).await;
+        // Told, it drops its listener, and with that what the kernel has accepted and it could not, for want of
+        // descriptors.
+        if self.with_acceptor(Acceptor::has_queue) == Some(true) {
+            self.accepted().await;
+        }
         self.adapter.tell();
     }
 

@@ -39,7 +39,7 @@ use crate::timer::wait_until;
 pub(crate) use self::close::{close, may_close_at_once};
 #[cfg(feature = "adapt")]
 pub(crate) use self::connection::InFlightGuard;
-pub(crate) use self::connection::{Backlog, Connection, Shared};
+pub(crate) use self::connection::{Connection, Shared};
 #[cfg(feature = "adapt")]
 pub(crate) use self::followed::Followed;
 use self::http::Security;
@@ -533,12 +533,7 @@ impl<S: HttpService> Running<S> {
         complaint
             .into_iter()
             .for_each(|line| self.lifecycle.say(line));
-        let length = self.listener.queue_length();
-        self.shared.set_backlog((length > 0).then(|| Backlog {
-            listener: self.listener.to_string(),
-            length,
-            error: error.to_string(),
-        }));
+        self.shared.note_accept_failed(&self.listener, error);
         sleep(ACCEPT_PAUSE).await;
     }
 }

@@ -100,13 +100,23 @@ impl Listener {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            match ready!(self.acceptor.poll_accept(cx)) {
-                Ok((stream, peer)) => return Poll::Ready(self.acceptor.connect(stream, peer)),
+            let shared = &self.acceptor.adapter.shared;
+            let Poll::Ready(accepted) = self.acceptor.poll_accept(cx) else {
+                shared.set_backlog(None);
+                return Poll::Pending;
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    shared.set_backlog(None);
+                    return Poll::Ready(self.acceptor.connect(stream, peer));
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
+                    shared.note_accept_failed(&self.acceptor.socket, &error);
                     let complaint = self.complaints.about(&self.acceptor.socket, &error);
-                    let lifecycle = &self.acceptor.adapter.shared.lifecycle;
-                    complaint.into_iter().for_each(|line| lifecycle.say(line));
+                    complaint
+                        .into_iter()
+                        .for_each(|line| shared.lifecycle.say(line));
                     self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
                 }
             }
@@ -257,6 +267,11 @@ impl Acceptor {
         self.socket.seal();
         let accepted = self.state().accepted;
         Some(accepted.is_some_and(|accepted| accepted.elapsed() < BUSY))
+    }
+
+    /// Tells whether the kernel holds connections that only this process can accept.
+    pub(super) fn has_queue(&self) -> bool {
+        *self.queue.borrow() != Queue::Closed && self.socket.queue_length() > 0
     }
 
     /// Has the queue emptied.

@@ -1,6 +1,7 @@
 //! What is known of a connection: by the report, by the drain, and by the pieces that serve it.
 
 use std::future::poll_fn;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
@@ -19,6 +20,7 @@ use super::mood::{InFlightCount, Mood, Now};
 use super::requests::{InFlight, Key, Requests};
 use super::stream::{Peer, Stream};
 use crate::lifecycle::Lifecycle;
+use crate::listener::Listener;
 use crate::phase::Phase;
 use crate::registry::Registry;
 
@@ -108,6 +110,16 @@ impl Shared {
 
     pub(crate) fn set_backlog(&self, backlog: Option<Backlog>) {
         *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = backlog;
+    }
+
+    /// Notes what `listener` holds that could not be accepted.
+    pub(crate) fn note_accept_failed(&self, listener: &Listener, error: &io::Error) {
+        let length = listener.queue_length();
+        self.set_backlog((length > 0).then(|| Backlog {
+            listener: listener.to_string(),
+            length,
+            error: error.to_string(),
+        }));
     }
 
     pub(crate) fn backlog(&self) -> Option<Backlog> {
