@@ -503,6 +503,25 @@ fn axums_websockets_are_waited_for() {
     assert!(log.has("socket task ends"), "{log}");
 }
 
+/// Within the time in which the framework has not been told.
+#[test]
+fn an_upgrade_in_a_drain_does_not_say_close() {
+    let server = start("framework=axum", &[]);
+    let mut connection = server.connect();
+    let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    connection.send(format!(
+        "GET /slow_ws?ms=500 HTTP/1.1\r\nhost: test\r\n{upgrade}\r\n"
+    ));
+    server.wait_for("handling /sleep");
+    server.drain();
+    let head = connection.head();
+    assert_eq!(head.status, 101);
+    assert_eq!(head.header("connection"), Some("upgrade"));
+    connection.send(GOODBYE);
+    server.exit_within(SOON).expect(0);
+}
+
 fn with_a_server_of_ours_beside(framework: &str) {
     let server = start(framework, &["beside=graceful"]);
     let mut connections: Vec<_> = server

@@ -128,6 +128,13 @@ fn app() -> Router {
         .route("/requests", get(requests))
         .route("/status", get(readiness))
         .route(
+            "/slow_ws",
+            any(async |uri: Uri, upgrade: WebSocketUpgrade| {
+                sleep(uri).await;
+                upgrade.on_upgrade(polite)
+            }),
+        )
+        .route(
             "/ws",
             any(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(polite)),
         )
