@@ -4,9 +4,10 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{Frames, Short};
+use super::frames::Frames;
 use super::stream::Io;
 #[cfg(feature = "adapt")]
 use super::stream::Stream;
@@ -16,11 +17,17 @@ use super::stream::Stream;
 pub(crate) struct Followed {
     io: Io,
     frames: Option<Box<Frames>>,
+    /// What is left of an answer that hyper is to read before anything else.
+    answer: Bytes,
 }
 
 impl Followed {
     pub(crate) fn new(io: Io) -> Self {
-        Self { io, frames: None }
+        Self {
+            io,
+            frames: None,
+            answer: Bytes::new(),
+        }
     }
 
     /// Begins to follow the frames, behind so many bytes that are still to be read of the preface. What has been sent
@@ -51,11 +58,17 @@ impl Followed {
         self.io.connection().note_open_streams(frames.open());
     }
 
-    /// Returns the answer to hyper's PING that the client owes, if that is due and there is room for it.
-    fn answer(&mut self, room: usize) -> Option<Short> {
-        let frames = self.frames.as_mut()?;
-        let is_due = self.io.connection().presumes_answer() && room >= size_of::<Short>();
-        is_due.then(|| frames.answer())?
+    /// Has hyper read the answer to its PING that the client owes, if that is due; tells whether it has.
+    fn read_answer(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        if let Some(frames) = &mut self.frames
+            && self.io.connection().presumes_answer()
+            && let Some(answer) = frames.answer()
+        {
+            self.answer = Bytes::copy_from_slice(&answer);
+        }
+        let length = self.answer.len().min(buffer.remaining());
+        buffer.put_slice(&self.answer.split_to(length));
+        length > 0
     }
 
     /// Tells an HTTP/2 client which of its streams have been looked at, if nobody has, and if that can be written now.
@@ -87,8 +100,7 @@ impl AsyncRead for Followed {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(answer) = self.answer(buffer.remaining()) {
-            buffer.put_slice(&answer);
+        if self.read_answer(buffer) {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();

@@ -552,6 +552,35 @@ async fn a_stream_ends_with_a_frame_that_is_written_in_slices() {
     }
 }
 
+/// hyper's buffer has room for one byte at least.
+#[tokio::test]
+async fn an_answer_is_read_before_anything_else_whatever_room_there_is() {
+    let goaway = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0\0\0\x08\x06\0\0\0\0\0leaving?";
+    for room in 1..30 {
+        let (mut client, server) = duplex(1000);
+        let (lifecycle, _) = Lifecycle::new(&Config::new(), Heritage::default());
+        let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
+        let connection = Arc::new(Connection::new(shared, Peer::Unix));
+        let io = Io::new(
+            Stream::Duplex(server),
+            Bytes::new(),
+            Arc::clone(&connection),
+        );
+        let mut io = Followed::new(io);
+        io.follow(0);
+        io.write_all(goaway).await.unwrap();
+        client.write_all(b"next").await.unwrap();
+        connection.presume_answer();
+        let mut read = Vec::new();
+        while !read.ends_with(b"next") {
+            let mut buffer = vec![0; room];
+            let count = io.read(&mut buffer).await.unwrap();
+            read.extend_from_slice(&buffer[..count]);
+        }
+        assert_eq!(read, b"\0\0\x08\x06\x01\0\0\0\0leaving?next", "{room}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cut_tells_an_http2_client_which_streams_were_looked_at() {
     let mut pair = Pair::new();
