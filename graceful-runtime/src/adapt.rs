@@ -12,8 +12,9 @@
 //!    ([`Io`]): the rest of `keep_alive_grace` where it is idle or new, 1 s where it has begun a
 //!    request head. The look at the socket and the end are one step, so no request is overlooked.
 //! 4. When no connection of HTTP/1 is left, or `keep_alive_grace` and 1 s are over, the framework is
-//!    told; HTTP/2 has its own way to end (GOAWAY). For a client that does not answer it within 5 s, or a
-//!    quarter of the budget where that is less, the answer is made, and one that reads nothing is closed.
+//!    told; up to 5 s later, or a quarter of the budget, where a request in flight may switch protocols.
+//!    HTTP/2 has its own way to end (GOAWAY). For a client that does not answer it in the same time, the
+//!    answer is made, and one that reads nothing is closed.
 //! 5. What the framework closes is closed so that the last response arrives, and the process waits
 //!    for that.
 //!
@@ -134,6 +135,8 @@ struct Adapter {
     shared: Arc<Shared>,
     /// The connections that have to be gone before the framework may be told.
     undecided: Arc<Registry<()>>,
+    /// The requests of HTTP/1 that may switch protocols.
+    upgrading: Arc<Registry<()>>,
     /// When the framework was told.
     told: OnceLock<Instant>,
     /// There has been a request of HTTP/1 of which nobody knows on what connection it came.
@@ -159,6 +162,7 @@ impl Adapter {
         Self {
             shared,
             undecided: Arc::default(),
+            upgrading: Arc::default(),
             told: OnceLock::new(),
             has_strays: AtomicBool::new(false),
             strays: Mutex::new(strays),
@@ -251,7 +255,8 @@ impl Drain {
         // A listener that a successor may accept from must not be sealed.
         lifecycle.restart_decided().await;
         shared.set_mood(Mood::Draining);
-        let limit = Instant::now() + lifecycle.keep_alive_grace + HEAD_LIMIT;
+        let begin = Instant::now();
+        let limit = begin + lifecycle.keep_alive_grace + HEAD_LIMIT;
         // What is left at the limit is busy, and the framework lets it finish.
         let _ = timeout_at(limit, self.emptied()).await;
         // Told, it drops its listener, and with that what the kernel has accepted and it could not, for want of
@@ -259,6 +264,9 @@ impl Drain {
         if self.with_acceptor(Acceptor::has_queue) == Some(true) {
             self.accepted().await;
         }
+        // hyper writes `close` beside `upgrade` when it has been told.
+        let limit = begin + shared.goaway_limit();
+        let _ = timeout_at(limit, self.adapter.upgrading.empty()).await;
         self.adapter.tell();
     }
 

@@ -247,7 +247,7 @@ impl Io {
             None => {
                 let told = *self.adapter.told.get()?;
                 let quiet = connection.grace_end().max(self.adapter.strays_ended()?);
-                Some(told.max(quiet) + connection.goaway_limit())
+                Some(told.max(quiet) + self.adapter.shared.goaway_limit())
             }
         }
     }

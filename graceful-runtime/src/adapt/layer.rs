@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Frame, SizeHint};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -97,10 +97,12 @@ where
             self.adapter.note_stray();
         }
         let origin = Origin::new(known, &self.adapter);
+        let is_upgrading = is_http1 && request.headers().contains_key(UPGRADE);
         let is_stream = !is_http1 && origin.shows_streams();
         let ticket = Ticket {
             guard: origin.connection().begin(&request),
             request: is_stream.then(|| self.adapter.tunnels.request()),
+            _upgrading: is_upgrading.then(|| self.adapter.upgrading.enter(())),
             origin,
         };
         Responding {
@@ -120,6 +122,8 @@ pub(super) struct Ticket {
     guard: InFlightGuard,
     /// Where it is a stream of HTTP/2 whose end is seen.
     request: Option<RequestGuard<Self>>,
+    /// Where it is one of HTTP/1 that may switch protocols.
+    _upgrading: Option<Member<()>>,
     origin: Origin,
 }
 

@@ -108,6 +108,16 @@ impl Shared {
         Drain { begin, was_busy }
     }
 
+    /// Returns how long, in a drain, an HTTP/2 client may take to learn of it: to open streams, and to be silent when all have
+    /// ended.
+    ///
+    /// One that does what it should needs a round trip, which ends the wait; a request of its own may cross the GOAWAY.
+    pub(crate) fn goaway_limit(&self) -> Duration {
+        let trigger = self.lifecycle.trigger();
+        let budget = trigger.map_or(Duration::MAX, |trigger| trigger.budget.timeout());
+        GOAWAY_LIMIT.min(budget / 4)
+    }
+
     pub(crate) fn set_backlog(&self, backlog: Option<Backlog>) {
         *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = backlog;
     }
@@ -336,16 +346,6 @@ impl Connection {
             UNKNOWN => None,
             count => Some(count as usize),
         }
-    }
-
-    /// Returns how long, in a drain, an HTTP/2 client may take to learn of it: to open streams, and to be silent when all have
-    /// ended.
-    ///
-    /// One that does what it should needs a round trip, which ends the wait; a request of its own may cross the GOAWAY.
-    pub(crate) fn goaway_limit(&self) -> Duration {
-        let trigger = self.shared.lifecycle.trigger();
-        let budget = trigger.map_or(Duration::MAX, |trigger| trigger.budget.timeout());
-        GOAWAY_LIMIT.min(budget / 4)
     }
 
     /// Returns a number that changes whenever the client has read something that was blocked.

@@ -131,10 +131,10 @@ impl Leaving {
             _ => Some((Instant::now(), unblocked)),
         };
         if !connection.presumes_answer() {
-            return Some((told + connection.goaway_limit(), Due::Answer));
+            return Some((told + connection.shared.goaway_limit(), Due::Answer));
         }
         let (since, _) = self.quiet?;
-        Some((told.max(since) + connection.goaway_limit(), Due::End))
+        Some((told.max(since) + connection.shared.goaway_limit(), Due::End))
     }
 }
 
