@@ -60,8 +60,10 @@ impl Followed {
 
     /// Has hyper read the answer to its PING that the client owes, if that is due; tells whether it has.
     fn read_answer(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
-        if let Some(frames) = &mut self.frames
-            && self.io.connection().presumes_answer()
+        let Some(frames) = &mut self.frames else {
+            return false;
+        };
+        if self.io.connection().presumes_answer()
             && let Some(answer) = frames.answer()
         {
             self.answer = Bytes::copy_from_slice(&answer);
@@ -105,7 +107,11 @@ impl AsyncRead for Followed {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        self.note_read(&buffer.filled()[before..]);
+        let is_end = buffer.filled().len() == before && buffer.remaining() > 0;
+        match &mut self.frames {
+            Some(frames) if is_end => frames.receive_end(),
+            _ => self.note_read(&buffer.filled()[before..]),
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -69,11 +69,8 @@ impl Frames {
         frames
     }
 
-    /// Takes what the server is about to see; nothing at the end.
+    /// Takes what the server is about to see.
     pub(super) fn receive(&mut self, mut bytes: &[u8]) {
-        if bytes.is_empty() {
-            self.leave = Leave::Gone;
-        }
         while let Some(frame) = self.received.next(&mut bytes) {
             match frame.kind {
                 HEADERS => self.opened(frame.stream),
@@ -84,6 +81,11 @@ impl Frames {
                 _ => {}
             }
         }
+    }
+
+    /// Takes that the client sends no more.
+    pub(super) fn receive_end(&mut self) {
+        self.leave = Leave::Gone;
     }
 
     fn opened(&mut self, stream: u32) {

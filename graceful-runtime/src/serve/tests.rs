@@ -530,17 +530,22 @@ async fn open_streams_are_those_that_the_client_waits_for() {
     driver.await.unwrap().unwrap();
 }
 
+/// A connection of HTTP/2 behind the preface.
+fn followed(stream: Stream) -> (Followed, Arc<Connection>) {
+    let (lifecycle, _) = Lifecycle::new(&Config::new(), Heritage::default());
+    let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
+    let connection = Arc::new(Connection::new(shared, Peer::Unix));
+    let mut io = Followed::new(Io::new(stream, Bytes::new(), Arc::clone(&connection)));
+    io.follow(0);
+    (io, connection)
+}
+
 #[tokio::test]
 async fn a_stream_ends_with_a_frame_that_is_written_in_slices() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap());
     let (_client, server) = (client.await.unwrap(), listener.accept().await.unwrap().0);
-    let (lifecycle, _) = Lifecycle::new(&Config::new(), Heritage::default());
-    let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
-    let connection = Arc::new(Connection::new(shared, Peer::Unix));
-    let io = Io::new(Stream::Tcp(server), Bytes::new(), Arc::clone(&connection));
-    let mut io = Followed::new(io);
-    io.follow(0);
+    let (mut io, connection) = followed(Stream::Tcp(server));
     io.note_read(b"\0\0\x01\x01\x05\0\0\0\x01\x82");
     assert_eq!(connection.open_streams(), Some(1));
     let data = b"\0\0\x04\0\x01\0\0\0\x01data";
@@ -558,16 +563,7 @@ async fn an_answer_is_read_before_anything_else_whatever_room_there_is() {
     let goaway = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0\0\0\x08\x06\0\0\0\0\0leaving?";
     for room in 1..30 {
         let (mut client, server) = duplex(1000);
-        let (lifecycle, _) = Lifecycle::new(&Config::new(), Heritage::default());
-        let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
-        let connection = Arc::new(Connection::new(shared, Peer::Unix));
-        let io = Io::new(
-            Stream::Duplex(server),
-            Bytes::new(),
-            Arc::clone(&connection),
-        );
-        let mut io = Followed::new(io);
-        io.follow(0);
+        let (mut io, connection) = followed(Stream::Duplex(server));
         io.write_all(goaway).await.unwrap();
         client.write_all(b"next").await.unwrap();
         connection.presume_answer();
@@ -578,6 +574,25 @@ async fn an_answer_is_read_before_anything_else_whatever_room_there_is() {
             read.extend_from_slice(&buffer[..count]);
         }
         assert_eq!(read, b"\0\0\x08\x06\x01\0\0\0\0leaving?next", "{room}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_is_told_nothing_and_one_that_has_not_is() {
+    for (ends, room, told) in [(true, 1, 0), (false, 0, 17)] {
+        let (mut client, server) = duplex(1000);
+        let (mut io, connection) = followed(Stream::Duplex(server));
+        match ends {
+            true => client.shutdown().await.unwrap(),
+            // Into no room, no byte is read, and no end either.
+            false => client.write_all(b"x").await.unwrap(),
+        }
+        assert_eq!(io.read(&mut vec![0; room]).await.unwrap(), 0);
+        // The connection has the socket then.
+        drop((io, connection));
+        let mut read = Vec::new();
+        client.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read.len(), told, "{read:?}");
     }
 }
 

@@ -232,5 +232,7 @@ fn the_last_stream_is_said_once_and_between_frames() {
     assert_eq!(said(&[asks(7), part]), None);
     let mut frames = follow(&[asks(7)], 11);
     frames.receive(&[]);
+    assert_eq!(frames.goaway(), expected(7), "no byte is no end");
+    frames.receive_end();
     assert_eq!(frames.goaway(), None, "nobody reads it");
 }
