@@ -135,7 +135,7 @@ struct Adapter {
     shared: Arc<Shared>,
     /// The connections that have to be gone before the framework may be told.
     undecided: Arc<Registry<()>>,
-    /// The requests of HTTP/1 that may switch protocols.
+    /// The requests of HTTP/1 without a response yet that may switch protocols.
     upgrading: Arc<Registry<()>>,
     /// When the framework was told.
     told: OnceLock<Instant>,

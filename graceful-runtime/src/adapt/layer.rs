@@ -102,7 +102,6 @@ where
         let ticket = Ticket {
             guard: origin.connection().begin(&request),
             request: is_stream.then(|| self.adapter.tunnels.request()),
-            _upgrading: is_upgrading.then(|| self.adapter.upgrading.enter(())),
             origin,
         };
         Responding {
@@ -110,6 +109,7 @@ where
             is_connect: request.method() == Method::CONNECT,
             tunnels: Arc::clone(&self.adapter.tunnels),
             future: self.service.call(request),
+            _upgrading: is_upgrading.then(|| self.adapter.upgrading.enter(())),
             ticket: Some(ticket),
         }
     }
@@ -122,8 +122,6 @@ pub(super) struct Ticket {
     guard: InFlightGuard,
     /// Where it is a stream of HTTP/2 whose end is seen.
     request: Option<RequestGuard<Self>>,
-    /// Where it is one of HTTP/1 that may switch protocols.
-    _upgrading: Option<Member<()>>,
     origin: Origin,
 }
 
@@ -202,6 +200,8 @@ pin_project! {
         is_http1: bool,
         is_connect: bool,
         tunnels: Arc<Tunnels<Ticket>>,
+        // Where the request is one of HTTP/1 that may switch protocols.
+        _upgrading: Option<Member<()>>,
         // `None`: the response has been made.
         ticket: Option<Ticket>,
     }

@@ -195,7 +195,7 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infal
 #[derive(Clone)]
 struct Answer;
 
-impl tower_service::Service<Request<Incoming>> for Answer {
+impl<B> tower_service::Service<Request<B>> for Answer {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = Answering;
@@ -204,10 +204,15 @@ impl tower_service::Service<Request<Incoming>> for Answer {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Answering {
+    fn call(&mut self, request: Request<B>) -> Answering {
+        let time = match request.uri().path() {
+            "/slow" => Duration::from_secs(5),
+            "/slower" => Duration::from_secs(15),
+            _ => Duration::ZERO,
+        };
         Box::pin(async move {
-            if request.uri().path() == "/slow" {
-                sleep(Duration::from_secs(5)).await;
+            if !time.is_zero() {
+                sleep(time).await;
             }
             Ok(Response::new(Full::new("ok".into())))
         })
@@ -365,6 +370,44 @@ async fn a_request_in_flight_gets_its_response_with_close() {
     assert!(is_last(&rest), "{rest}");
     assert_eq!(took, Duration::from_secs(4));
     assert_eq!(adapted.requests(), [""; 0]);
+}
+
+/// Told, hyper would write `close` into the head of the response.
+#[tokio::test(start_paused = true)]
+async fn the_framework_is_told_late_where_a_request_may_switch_protocols() {
+    let second = Duration::from_secs(1);
+    for (path, upgrade, expected) in [
+        ("/slow", "", GRACE + HEAD_LIMIT),
+        ("/slow", "upgrade: websocket\r\n", 4 * second),
+        ("/slower", "upgrade: websocket\r\n", GOAWAY_LIMIT),
+    ] {
+        let mut adapted = Adapted::new();
+        let mut client = adapted.connect(Does::Http1);
+        let head = format!("GET {path} HTTP/1.1\r\nhost: test\r\n{upgrade}\r\n");
+        client.send(head).await;
+        sleep(second).await;
+        let begin = Instant::now();
+        adapted.drain();
+        adapted.told.wait_for(|told| *told).await.unwrap();
+        assert_eq!(begin.elapsed(), expected, "{path}, {upgrade:?}");
+        assert!(is_last(&client.rest().await.0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_is_made_switches_no_protocols_any_more() {
+    let mut adapted = Adapted::new();
+    let mut service = Layer::new(Arc::clone(&adapted.adapter)).layer(Answer);
+    let request = Request::builder().header("upgrade", "h2c");
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    let download = tower_service::Service::call(&mut service, request)
+        .await
+        .unwrap();
+    let begin = Instant::now();
+    adapted.drain();
+    adapted.told.wait_for(|told| *told).await.unwrap();
+    assert!(begin.elapsed() < GOAWAY_LIMIT, "{:?}", begin.elapsed());
+    drop(download);
 }
 
 #[tokio::test(start_paused = true)]
