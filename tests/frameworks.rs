@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use graceful_tests::http2::{self, Frame, GOODBYE, Http2, body_of, expect_no_loss, is_goodbye};
 use graceful_tests::load::Style;
-use graceful_tests::{Connection, Deployment, LIMIT, Load, SOON, Server, Signal, command, get};
+use graceful_tests::{
+    Connection, Deployment, LIMIT, Load, SOON, Server, Signal, command, get, try_until_in_time,
+};
 use tungstenite::Message;
 use tungstenite::protocol::frame::coding::CloseCode;
 
@@ -289,26 +291,19 @@ fn half_a_head_is_ended(framework: &str) {
 fn half_a_head_may_be_completed(framework: &str) {
     for first in ["G", "GET / HTTP/1.1\r\nhost: te"] {
         for is_used in [false, true] {
-            while !is_completed_in_time(framework, first, is_used) {}
+            try_until_in_time(|| {
+                let server = start(framework, &["grace=30s"]);
+                let mut connection = begin(&server, first, is_used);
+                let drain = Instant::now();
+                server.drain();
+                let is_in_time = connection.complete_in_time(&get("/")[first.len()..], drain);
+                if is_in_time {
+                    server.exit_within(SOON).expect(0);
+                }
+                is_in_time
+            });
         }
     }
-}
-
-/// Returns `false` where this machine took longer than a head may, so that nothing is known.
-fn is_completed_in_time(framework: &str, first: &str, is_used: bool) -> bool {
-    let server = start(framework, &["grace=30s"]);
-    let mut connection = begin(&server, first, is_used);
-    let begin_of_drain = Instant::now();
-    server.drain();
-    let sent = connection.try_send(&get("/")[first.len()..]);
-    if begin_of_drain.elapsed() >= Duration::from_secs(1) {
-        return false;
-    }
-    sent.expect("the connection is open");
-    connection.response().expect_last();
-    connection.expect_eof();
-    server.exit_within(SOON).expect(0);
-    true
 }
 
 fn lame_duck_goes_on_accepting(framework: &str) {

@@ -28,7 +28,7 @@ pub mod tls;
 use std::time::Duration;
 
 pub use address::Address;
-pub use client::{Connection, Response, get};
+pub use client::{Connection, Response, get, try_until_in_time};
 pub use deployment::Deployment;
 pub use http2::Http2;
 pub use listen::Listen;
