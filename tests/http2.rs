@@ -20,6 +20,7 @@ macro_rules! in_clear_text_and_over_tls {
 }
 
 in_clear_text_and_over_tls! {
+    f1_a_response_that_the_kernel_has_is_complete_however_slowly_it_is_read
     f1_a_large_response_that_is_read_slowly_is_complete
     f1_streams_in_flight_finish
     f2_goaway_comes_twice_and_a_stream_in_between_is_served
@@ -69,6 +70,66 @@ fn f1_a_large_response_that_is_read_slowly_is_complete(way: &Way) {
     let frames = client.rest();
     assert_eq!(body_of(1, &frames).len(), SIZE as usize);
     expect_goaways(&frames, 1);
+    server.exit_within(SOON).expect(0);
+}
+
+fn f1_a_response_that_the_kernel_has_is_complete_however_slowly_it_is_read(way: &Way) {
+    for answers in [Answers::AtOnce, Answers::InTurn] {
+        // A client that is only silent has a quarter of it.
+        let (server, mut client) = way.start_with("echo", &["timeout=12s"]);
+        expect_slow_reader_to_lose_nothing(server, &mut client, answers);
+    }
+}
+
+#[test]
+fn f1_a_response_of_an_adapted_server_is_complete_however_slowly_it_is_read() {
+    for answers in [Answers::AtOnce, Answers::InTurn] {
+        let server = server!("framework", "timeout=12s");
+        let mut client = Http2::over(server.connect());
+        expect_slow_reader_to_lose_nothing(server, &mut client, answers);
+    }
+}
+
+/// When a client answers the PING.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answers {
+    /// When it comes, before the response is there.
+    AtOnce,
+    /// When everything before it is read.
+    InTurn,
+}
+
+#[track_caller]
+fn expect_slow_reader_to_lose_nothing(server: Server, client: &mut Http2, answers: Answers) {
+    const SIZE: u32 = 2_000_000;
+    let wait = if answers == Answers::AtOnce {
+        "&ms=500"
+    } else {
+        ""
+    };
+    client.get(1, &format!("/big?bytes={SIZE}{wait}"));
+    client.make_room(1, SIZE);
+    server.wait_for("handling /big");
+    if answers == Answers::AtOnce {
+        server.drain();
+        let Frame::Ping(ping) = client.wait_for(|frame| matches!(frame, Frame::Ping(_))) else {
+            unreachable!("that is what was waited for");
+        };
+        client.pong(&ping);
+    }
+    server.wait_for("finished /big");
+    if answers == Answers::InTurn {
+        // Read by nobody, the response is in the kernel before the PING is.
+        sleep(Duration::from_millis(200));
+        server.drain();
+    }
+    // Later than a client that only was silent would be taken to know of the end; before it does.
+    let asking = (answers == Answers::InTurn).then_some(90);
+    let frames = client.read_slowly(Duration::from_millis(60), asking);
+    assert_eq!(body_of(1, &frames).len(), SIZE as usize, "{answers:?}");
+    if asking.is_some() {
+        assert_eq!(body_of(3, &frames), "hello");
+    }
     server.exit_within(SOON).expect(0);
 }
 
@@ -201,7 +262,7 @@ fn f4_a_client_that_never_answers_the_ping_is_ended(way: &Way) {
 }
 
 fn f4_a_client_that_never_answers_the_ping_and_goes_on_asking_is_ended(way: &Way) {
-    let (server, mut client) = way.start_with("echo", &["timeout=8s"]);
+    let (server, mut client) = way.start_with("echo", &["timeout=12s"]);
     client.get(1, "/sleep?ms=100");
     server.wait_for("handling /sleep");
     server.drain();

@@ -29,6 +29,7 @@ over_every_transport! {
     k3_the_last_response_says_close_whatever_came_before_it
     k4_a_post_as_the_last_request_costs_nothing
     k5_an_early_answer_can_be_read
+    k5_an_early_answer_can_be_read_however_slowly
     k7_a_half_closed_client_is_answered
     k7_a_half_closed_client_that_goes_frees_its_handler
     k7_a_half_closed_client_has_gone_unless_it_is_to_be_answered
@@ -265,6 +266,27 @@ fn k5_an_early_answer_can_be_read(listen: &Listen) {
         assert_eq!((response.status, response.body.len()), (413, 1000));
     }
     server.signal(Signal::TERM);
+    listen.expect_clean_end(server);
+}
+
+fn k5_an_early_answer_can_be_read_however_slowly(listen: &Listen) {
+    const PIECES: usize = 60;
+    const PIECE: usize = 16 << 10;
+    let server = listen.start(command!("echo"), &[]);
+    let mut connection = listen.connect(&server);
+    let path = format!("/early?bytes={}", PIECES * PIECE);
+    connection.send(head(&path, "content-length: 8000000\r\n"));
+    server.wait_for("finished /early");
+    server.drain();
+    assert_eq!(connection.head().status, 413);
+    for piece in 0..PIECES {
+        // Each time something of the upload that nobody reads; it stops where the server reads no more.
+        let _ = connection.try_send([b'x'; 1000]);
+        // One pause is longer than a peer may be silent that has everything.
+        sleep(Duration::from_millis(if piece == 5 { 1500 } else { 60 }));
+        let read = connection.exactly(PIECE);
+        read.unwrap_or_else(|error| panic!("lost behind {piece} pieces: {error}"));
+    }
     listen.expect_clean_end(server);
 }
 

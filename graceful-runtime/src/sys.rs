@@ -180,23 +180,33 @@ pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
 ///
 /// `tcp_get_info` in Linux' net/ipv4/tcp.c: for a listener, `tcpi_unacked` is the length of its queue
 pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> io::Result<usize> {
+    let info = tcp_info(listener)?;
+    Ok(usize::try_from(info.tcpi_unacked).unwrap_or(usize::MAX))
+}
+
+/// Returns how often something had to be sent again on a TCP connection, its SYN included.
+#[cfg(test)]
+pub(crate) fn retransmitted(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(tcp_info(socket)?.tcpi_total_retrans)
+}
+
+fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
     // SAFETY: an all-zero `tcp_info` is a valid value of this plain C struct.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = libc::socklen_t::try_from(size_of_val(&info)).expect("a small struct");
     // SAFETY: `info` is valid for writes of `length` bytes during the call, and any bytes are a valid value.
     let result = unsafe {
         libc::getsockopt(
-            listener.as_raw_fd(),
+            socket.as_raw_fd(),
             libc::IPPROTO_TCP,
             libc::TCP_INFO,
             (&raw mut info).cast(),
             &raw mut length,
         )
     };
-    if result == 0 {
-        Ok(usize::try_from(info.tcpi_unacked).unwrap_or(usize::MAX))
-    } else {
-        Err(io::Error::last_os_error())
+    match result {
+        0 => Ok(info),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -87,7 +87,10 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
         "/events" => events(),
         "/upload" => upload(request, query.text("wait") == Some("drain")).await,
         "/early" => status(StatusCode::PAYLOAD_TOO_LARGE, filler(query.number("bytes"))),
-        "/big" => status(StatusCode::OK, filler(query.number("bytes"))),
+        "/big" => {
+            sleep(query.milliseconds("ms")).await;
+            status(StatusCode::OK, filler(query.number("bytes")))
+        }
         "/panic" => panic!("as the client wished"),
         "/block" => blocked(query.milliseconds("ms")),
         "/spawn_blocking" => spawned_blocking(query.milliseconds("ms")),

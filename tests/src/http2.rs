@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::thread::sleep;
 use std::time::Duration;
 
 use crate::{Address, Connection};
@@ -160,6 +161,32 @@ impl Http2 {
     pub fn wait_for(&mut self, wanted: impl Fn(&Frame) -> bool) -> Frame {
         let found = self.find(wanted);
         found.expect("the connection does not end before the frame that is waited for")
+    }
+
+    /// Reads up to the end of the connection, with a pause behind each piece of a response, and says of each that it
+    /// has been read; answers every PING. Behind the `asking`th piece it asks for `/` on stream 3.
+    #[track_caller]
+    pub fn read_slowly(&mut self, pause: Duration, asking: Option<usize>) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        let mut pieces = 0;
+        while let Some(frame) = self.next() {
+            match &frame {
+                // As in `rest`, for both.
+                Frame::Ping(payload) => drop(self.try_send(PING, ACK, 0, payload)),
+                Frame::Data { bytes, .. } => {
+                    sleep(pause);
+                    let count = u32::try_from(bytes.len()).expect("a frame is small");
+                    drop(self.try_send(WINDOW_UPDATE, 0, 0, &count.max(1).to_be_bytes()));
+                    pieces += 1;
+                    if Some(pieces) == asking {
+                        self.get(3, "/");
+                    }
+                }
+                _ => {}
+            }
+            frames.push(frame);
+        }
+        frames
     }
 
     /// Reads up to the end of the connection, answering every PING.

@@ -7,10 +7,13 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_lite::future::FutureExt;
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep};
 
@@ -19,9 +22,9 @@ use super::stream::Stream;
 use crate::sys;
 use crate::timer::Timer;
 
-/// How long a peer may be silent before it is taken for one that neither sends nor closes.
+/// How long a peer that has everything may be silent before it is taken for one that neither sends nor closes.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How long a peer may go on sending what nobody wants; nginx' `lingering_time`.
+/// How long a peer may go on sending what nobody wants, or take nothing of what it was sent; nginx' `lingering_time`.
 const TIME: Duration = Duration::from_secs(30);
 /// The same in a drain.
 const TIME_DRAINING: Duration = Duration::from_secs(2);
@@ -33,23 +36,78 @@ pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
     if may_close_at_once(&stream, connection) {
         return;
     }
-    let begin = Instant::now();
-    let mut timer = Timer::default();
-    let limit = poll_fn(|cx| {
-        let limit = match connection.drain() {
-            Some(drain) => drain.max(begin) + TIME_DRAINING,
-            None => begin + TIME,
-        };
-        timer.poll(limit, cx)
-    });
-    let lingering = async {
+    let mut patience = Patience::with(&stream);
+    let shutdown = poll_fn(|cx| {
+        patience.look(&stream);
         // Fails where the peer has gone, and then the rest ends at once, too.
-        let _ = stream.shutdown().await;
-        if let Some(socket) = stream.lingering() {
-            linger(socket, connection.may_be_sending()).await;
+        let done = Pin::new(&mut stream).poll_shutdown(cx).map(drop);
+        match done {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => patience.poll(cx, &stream, connection).map(|()| false),
         }
-    };
-    lingering.or(limit).await;
+    });
+    if !shutdown.await {
+        return;
+    }
+    if let Some(socket) = stream.lingering() {
+        let lost = poll_fn(|cx| patience.poll(cx, &stream, connection));
+        linger(socket, connection.may_be_sending()).or(lost).await;
+    }
+}
+
+/// How long a close may take: it goes on as long as the peer takes something of what it was sent.
+struct Patience {
+    /// When it last did.
+    since: Instant,
+    unacknowledged: usize,
+    timer: Timer,
+}
+
+impl Patience {
+    fn with(stream: &Stream) -> Self {
+        Self {
+            since: Instant::now(),
+            unacknowledged: unacknowledged(stream),
+            timer: Timer::default(),
+        }
+    }
+
+    fn look(&mut self, stream: &Stream) {
+        let count = unacknowledged(stream);
+        if count < self.unacknowledged {
+            self.since = Instant::now();
+        }
+        self.unacknowledged = count;
+    }
+
+    fn time_draining(&self, connection: &Connection) -> Duration {
+        // A client of HTTP/2 that has everything in its kernel says how it reads on, and may have a PING to answer.
+        match self.unacknowledged == 0 && connection.is_http2() {
+            true => connection.shared.goaway_limit().max(TIME_DRAINING),
+            false => TIME_DRAINING,
+        }
+    }
+
+    /// Ready when the peer has had its time.
+    fn poll(&mut self, cx: &mut Context<'_>, stream: &Stream, connection: &Connection) -> Poll<()> {
+        loop {
+            self.look(stream);
+            let limit = match connection.drain() {
+                Some(drain) => drain.max(self.since) + self.time_draining(connection),
+                None => self.since + TIME,
+            };
+            ready!(self.timer.poll(limit, cx));
+            let before = self.since;
+            self.look(stream);
+            if self.since == before {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+fn unacknowledged(stream: &Stream) -> usize {
+    stream.unacknowledged().unwrap_or(0)
 }
 
 /// Tells whether nothing can be lost by a close.
@@ -60,8 +118,7 @@ pub(crate) fn may_close_at_once(stream: &Stream, connection: &Connection) -> boo
 /// Tells whether nothing is unread and everything that was sent has arrived.
 fn is_settled(stream: &Stream) -> bool {
     stream.socket().is_none_or(|socket| {
-        sys::unread(socket).is_ok_and(|count| count == 0)
-            && sys::unacknowledged(socket).is_ok_and(|count| count == 0)
+        sys::unread(socket).is_ok_and(|count| count == 0) && stream.unacknowledged() == Some(0)
     })
 }
 
@@ -85,6 +142,15 @@ impl Lingering<'_> {
             Self::Tcp(socket) => socket.try_read(buffer),
             Self::Unix(socket) => socket.try_read(buffer),
         }
+    }
+
+    /// Tells whether the peer has everything that was sent, or will never have.
+    fn has_arrived(self) -> bool {
+        let socket = match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        };
+        !matches!(sys::unacknowledged(socket), Ok(1..))
     }
 
     /// Waits until the peer has what was sent, as far as a close could destroy it.
@@ -120,21 +186,13 @@ async fn acknowledged(tcp: &TcpStream) {
         .is_ok_and(|ready| !ready.is_write_closed())
     {
         // An error that says "would block" makes `ready` wait for the next wake-up.
-        if tcp
-            .try_io(Interest::WRITABLE, || is_acknowledged(tcp))
-            .is_ok()
-        {
+        let has_arrived = || match Lingering::Tcp(tcp).has_arrived() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        if tcp.try_io(Interest::WRITABLE, has_arrived).is_ok() {
             return;
         }
-    }
-}
-
-fn is_acknowledged(tcp: &TcpStream) -> io::Result<()> {
-    use std::os::fd::AsFd;
-
-    match sys::unacknowledged(tcp.as_fd()) {
-        Ok(1..) => Err(io::ErrorKind::WouldBlock.into()),
-        Ok(0) | Err(_) => Ok(()),
     }
 }
 
@@ -145,12 +203,14 @@ async fn discard(socket: Lingering<'_>) {
             sleep(SILENCE).await;
             Err(io::ErrorKind::TimedOut.into())
         };
-        if socket.readable().or(silence).await.is_err() {
-            return;
-        }
-        match discard_now(socket) {
-            Ok(count) => left = left.saturating_sub(count),
+        match socket.readable().or(silence).await {
+            // It is read on, without a word; `Patience` bounds that.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && !socket.has_arrived() => {}
             Err(_) => return,
+            Ok(()) => match discard_now(socket) {
+                Ok(count) => left = left.saturating_sub(count),
+                Err(_) => return,
+            },
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -33,6 +33,18 @@ const UNKNOWN: u32 = u32::MAX;
 
 /// The longest round trip that an HTTP/2 client is given in a drain; Envoy's `drain_timeout` for it.
 const GOAWAY_LIMIT: Duration = Duration::from_secs(5);
+
+/// How far an HTTP/2 client has come with the PING behind the GOAWAY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Answer {
+    /// Other things are before it that the client has not taken.
+    Far,
+    /// Its kernel has it.
+    Due,
+    /// It has had its time.
+    Presumed,
+}
 
 /// What one server and all its connections share.
 #[derive(Debug)]
@@ -161,16 +173,16 @@ pub(crate) struct Connection {
     is_write_blocked: AtomicBool,
     /// The client has closed its side, or the connection is broken.
     is_lost: AtomicBool,
-    /// How often a write went on that had been blocked.
-    unblocked: AtomicU32,
+    /// How often it was seen that the client had taken something which it was sent.
+    progress: AtomicU32,
+    /// How far an HTTP/2 client has come with the PING behind the GOAWAY.
+    answer: AtomicU8,
     /// How many streams of HTTP/2 are open; [`UNKNOWN`] where nobody follows its frames.
     open_streams: AtomicU32,
     is_upgraded: AtomicBool,
     is_http2: AtomicBool,
     /// Requests that ended since the trigger, whose responses may not have been written yet.
     unsettled: AtomicU32,
-    /// An HTTP/2 client has had its time to answer the PING behind the GOAWAY.
-    presumes_answer: AtomicBool,
     /// Ends the task, where it is one of ours.
     abort: OnceLock<AbortHandle>,
     /// The task of another framework that serves it.
@@ -210,12 +222,12 @@ impl Connection {
             is_waiting: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
-            unblocked: AtomicU32::new(0),
+            progress: AtomicU32::new(0),
+            answer: AtomicU8::new(Answer::Far as u8),
             open_streams: AtomicU32::new(UNKNOWN),
             is_upgraded: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             unsettled: AtomicU32::new(0),
-            presumes_answer: AtomicBool::new(false),
             abort: OnceLock::new(),
             #[cfg(feature = "adapt")]
             task_id: OnceLock::new(),
@@ -327,9 +339,7 @@ impl Connection {
     /// Notes whether the socket took what hyper wrote.
     pub(super) fn note_write(&self, is_blocked: bool) {
         if !is_blocked && self.is_write_blocked() {
-            let unblocked = self.unblocked.load(Ordering::Relaxed);
-            self.unblocked
-                .store(unblocked.wrapping_add(1), Ordering::Relaxed);
+            self.note_progress();
         }
         self.is_write_blocked.store(is_blocked, Ordering::Relaxed);
     }
@@ -348,9 +358,16 @@ impl Connection {
         }
     }
 
-    /// Returns a number that changes whenever the client has read something that was blocked.
-    pub(crate) fn unblocked(&self) -> u32 {
-        self.unblocked.load(Ordering::Relaxed)
+    /// Notes that the client has taken something which it was sent.
+    pub(super) fn note_progress(&self) {
+        let progress = self.progress.load(Ordering::Relaxed);
+        self.progress
+            .store(progress.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Returns a number that changes whenever it is seen that the client has taken something.
+    pub(super) fn progress(&self) -> u32 {
+        self.progress.load(Ordering::Relaxed)
     }
 
     /// Takes the socket back.
@@ -590,13 +607,24 @@ impl Connection {
         self.is_http2.load(Ordering::Relaxed)
     }
 
-    /// Takes an HTTP/2 client for one that has answered the PING behind the GOAWAY.
-    pub(crate) fn presume_answer(&self) {
-        self.presumes_answer.store(true, Ordering::Relaxed);
+    /// Notes that an HTTP/2 client has the PING behind the GOAWAY.
+    pub(super) fn note_asked(&self) {
+        if self.answer() == Answer::Far {
+            self.answer.store(Answer::Due as u8, Ordering::Relaxed);
+        }
     }
 
-    pub(crate) fn presumes_answer(&self) -> bool {
-        self.presumes_answer.load(Ordering::Relaxed)
+    /// Takes an HTTP/2 client for one that has answered the PING behind the GOAWAY.
+    pub(crate) fn presume_answer(&self) {
+        self.answer.store(Answer::Presumed as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn answer(&self) -> Answer {
+        match self.answer.load(Ordering::Relaxed) {
+            answer if answer == Answer::Far as u8 => Answer::Far,
+            answer if answer == Answer::Due as u8 => Answer::Due,
+            _ => Answer::Presumed,
+        }
     }
 
     /// Tells whether a response is owed or not completely handed to the kernel.
@@ -622,8 +650,11 @@ impl Connection {
         self.is_write_blocked.load(Ordering::Relaxed)
     }
 
-    /// Tells whether the peer may still be sending a body that nobody reads.
+    /// Tells whether the peer may still be sending: a body that nobody reads, or how it gets on with HTTP/2.
     pub(super) fn may_be_sending(&self) -> bool {
+        if self.is_http2() {
+            return true;
+        }
         let mut state = self.state();
         match &mut state.framing {
             Some(framing) => matches!(framing.awaits(), Awaits::RestOfBody | Awaits::Unknown),

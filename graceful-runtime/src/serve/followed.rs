@@ -1,24 +1,62 @@
 //! A connection whose frames are followed, where it is HTTP/2.
 
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::connection::Answer;
 use super::frames::Frames;
-use super::stream::Io;
-#[cfg(feature = "adapt")]
-use super::stream::Stream;
+use super::stream::{Io, Stream};
 
 /// What hyper reads and writes where it is, or may be, HTTP/2.
 #[derive(Debug)]
 pub(crate) struct Followed {
     io: Io,
     frames: Option<Box<Frames>>,
+    /// How far the client is behind what was sent, in a drain.
+    arrivals: Arrivals,
     /// What is left of an answer that hyper is to read before anything else.
     answer: Bytes,
+}
+
+/// How much of what was sent the client has.
+///
+/// Counted in bytes above TLS, which is less than what is on its way, by less than a hundredth.
+#[derive(Debug, Default)]
+struct Arrivals {
+    sent: u64,
+    /// Where the PING behind the GOAWAY ends, while it is on its way.
+    ping: Option<u64>,
+    unacknowledged: u64,
+}
+
+/// What has arrived between two looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Arrived {
+    is_some: bool,
+    /// The PING has, and everything before it.
+    is_ping: bool,
+}
+
+impl Arrivals {
+    fn look(&mut self, unacknowledged: u64) -> Arrived {
+        let before = mem::replace(&mut self.unacknowledged, unacknowledged);
+        let count = self.sent.saturating_sub(unacknowledged);
+        let is_ping = self
+            .ping
+            .is_some_and(|end| unacknowledged == 0 || count >= end);
+        if is_ping {
+            self.ping = None;
+        }
+        Arrived {
+            is_some: unacknowledged < before,
+            is_ping,
+        }
+    }
 }
 
 impl Followed {
@@ -26,6 +64,7 @@ impl Followed {
         Self {
             io,
             frames: None,
+            arrivals: Arrivals::default(),
             answer: Bytes::new(),
         }
     }
@@ -49,13 +88,39 @@ impl Followed {
         let Some(frames) = &mut self.frames else {
             return;
         };
+        let was_asked = frames.asks();
         let mut left = count;
         for slice in slices {
             let (taken, _) = slice.split_at(left.min(slice.len()));
             frames.send(taken);
             left -= taken.len();
         }
+        self.arrivals.sent += count as u64;
+        if frames.asks() && !was_asked {
+            self.arrivals.ping = Some(self.arrivals.sent);
+        }
         self.io.connection().note_open_streams(frames.open());
+    }
+
+    /// Looks how much the client has taken, where it is to be told of the end of the connection.
+    fn look<T>(&mut self, polled: &Poll<T>) {
+        if polled.is_pending() && self.frames.is_some() && self.io.connection().drain().is_some() {
+            self.look_in_drain();
+        }
+    }
+
+    #[cold]
+    fn look_in_drain(&mut self) {
+        // What cannot be known counts as taken.
+        let unacknowledged = self.io.get_ref().and_then(Stream::unacknowledged);
+        let connection = self.io.connection();
+        let arrived = self.arrivals.look(unacknowledged.unwrap_or(0) as u64);
+        if arrived.is_some {
+            connection.note_progress();
+        }
+        if arrived.is_ping {
+            connection.note_asked();
+        }
     }
 
     /// Has hyper read the answer to its PING that the client owes, if that is due; tells whether it has.
@@ -63,7 +128,7 @@ impl Followed {
         let Some(frames) = &mut self.frames else {
             return false;
         };
-        if self.io.connection().presumes_answer()
+        if self.io.connection().answer() == Answer::Presumed
             && let Some(answer) = frames.answer()
         {
             self.answer = Bytes::copy_from_slice(&answer);
@@ -106,7 +171,9 @@ impl AsyncRead for Followed {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
+        self.look(&polled);
+        ready!(polled)?;
         let is_end = buffer.filled().len() == before && buffer.remaining() > 0;
         match &mut self.frames {
             Some(frames) if is_end => frames.receive_end(),
@@ -122,7 +189,9 @@ impl AsyncWrite for Followed {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.look(&polled);
+        let count = ready!(polled)?;
         self.note_written(count, &[IoSlice::new(bytes)]);
         Poll::Ready(Ok(count))
     }
@@ -132,7 +201,9 @@ impl AsyncWrite for Followed {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.look(&polled);
+        let count = ready!(polled)?;
         self.note_written(count, slices);
         Poll::Ready(Ok(count))
     }
@@ -142,7 +213,9 @@ impl AsyncWrite for Followed {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        self.look(&polled);
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -153,5 +226,34 @@ impl AsyncWrite for Followed {
 impl Drop for Followed {
     fn drop(&mut self) {
         self.say_goodbye();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Arrivals, Arrived};
+
+    #[test]
+    fn the_ping_has_arrived_when_everything_before_it_has() {
+        let mut arrivals = Arrivals {
+            sent: 1000,
+            ..Arrivals::default()
+        };
+        let mut look = |sent, ping, unacknowledged| {
+            arrivals.sent = sent;
+            arrivals.ping = arrivals.ping.or(ping);
+            let Arrived { is_some, is_ping } = arrivals.look(unacknowledged);
+            (is_some, is_ping)
+        };
+        assert_eq!(look(1000, None, 1000), (false, false));
+        assert_eq!(look(1000, Some(900), 1000), (false, false));
+        assert_eq!(look(1000, None, 500), (true, false));
+        // What is behind it does not count.
+        assert_eq!(look(2000, None, 1500), (false, false));
+        assert_eq!(look(2000, None, 1101), (true, false));
+        assert_eq!(look(2000, None, 1100), (true, true));
+        assert_eq!(look(2000, None, 1100), (false, false));
+        assert_eq!(look(2000, None, 0), (true, false));
+        assert_eq!(look(2017, Some(2017), 0), (false, true));
     }
 }

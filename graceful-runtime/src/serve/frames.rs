@@ -131,6 +131,11 @@ impl Frames {
         self.open.len()
     }
 
+    /// Tells whether the client has been asked whether it knows of the end, and has not answered.
+    pub(super) fn asks(&self) -> bool {
+        matches!(self.leave, Leave::Asked(_))
+    }
+
     /// Returns the answer to the PING behind the first GOAWAY, for the server to receive instead of the client's,
     /// where it waits for that and a frame may come now.
     pub(super) fn answer(&mut self) -> Option<Short> {

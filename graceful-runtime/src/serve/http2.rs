@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::connection::{Connection, InFlightGuard};
+use super::connection::{Answer, Connection, InFlightGuard};
 use super::followed::Followed;
 use super::http::HTTP2_PREFACE;
 use super::service::{HttpService, Tracked};
@@ -103,8 +103,12 @@ pub(super) async fn exchange<S: HttpService>(io: Io, service: S, connection: &Ar
 /// Bounds the end of a connection whose client has been told of it.
 #[derive(Debug, Default)]
 pub(crate) struct Leaving {
-    /// Since when no stream has been open, and what the client had read by then.
-    quiet: Option<(Instant, u32)>,
+    /// When the client was last seen to have taken something, and after how often.
+    moved: Option<(Instant, u32)>,
+    /// The same, when it got the PING.
+    asked: Option<Instant>,
+    /// Since when no stream has been open.
+    quiet: Option<Instant>,
 }
 
 /// What there is to do when a client has had its time.
@@ -123,18 +127,33 @@ impl Leaving {
         connection: &Connection,
         told: Instant,
     ) -> Option<(Instant, Due)> {
-        // Whoever reads what was written for it may still be there.
-        let unblocked = connection.unblocked();
-        self.quiet = match self.quiet {
-            _ if connection.is_busy() => None,
-            Some((since, seen)) if seen == unblocked => Some((since, seen)),
-            _ => Some((Instant::now(), unblocked)),
-        };
-        if !connection.presumes_answer() {
-            return Some((told + connection.shared.goaway_limit(), Due::Answer));
+        let now = Instant::now();
+        let moved = self.moved(connection, now);
+        match connection.is_busy() {
+            true => self.quiet = None,
+            false => drop(self.quiet.get_or_insert(now)),
         }
-        let (since, _) = self.quiet?;
-        Some((told.max(since) + connection.shared.goaway_limit(), Due::End))
+        let (since, due) = match connection.answer() {
+            // Whatever is before the PING has the time that it takes.
+            Answer::Far => (moved, Due::Answer),
+            // What it takes afterwards does not count.
+            Answer::Due => (*self.asked.get_or_insert(moved), Due::Answer),
+            // Whoever takes what was written for it may still be there.
+            Answer::Presumed => (self.quiet?.max(moved), Due::End),
+        };
+        Some((told.max(since) + connection.shared.goaway_limit(), due))
+    }
+
+    /// Returns when the client was last seen to have taken something.
+    fn moved(&mut self, connection: &Connection, now: Instant) -> Instant {
+        let progress = connection.progress();
+        match self.moved {
+            Some((moved, seen)) if seen == progress => moved,
+            _ => {
+                self.moved = Some((now, progress));
+                now
+            }
+        }
     }
 }
 

@@ -65,6 +65,11 @@ impl Stream {
         }
     }
 
+    /// Returns how many bytes the peer has not acknowledged of what was sent; `None` where that cannot be known.
+    pub(super) fn unacknowledged(&self) -> Option<usize> {
+        sys::unacknowledged(self.socket()?).ok()
+    }
+
     /// Returns the socket under it, to read from before its close.
     pub(super) fn lingering(&self) -> Option<Lingering<'_>> {
         match self {
@@ -258,7 +263,6 @@ impl Io {
         &self.connection
     }
 
-    #[cfg(feature = "adapt")]
     pub(crate) fn get_ref(&self) -> Option<&Stream> {
         self.stream.as_ref()
     }

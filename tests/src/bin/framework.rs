@@ -167,16 +167,17 @@ async fn adapted_peer(ConnectInfo(PeerAddr(address)): ConnectInfo<PeerAddr>) -> 
     format!("{address:?}")
 }
 
-/// Answers as many bytes as the query says, `bytes=`, in one piece.
+/// Answers as many bytes as the query says, `bytes=`, in one piece; with `&ms=` behind it, after that many milliseconds.
 async fn big(uri: Uri) -> Vec<u8> {
     println!("handling /big");
-    let count = uri.query().and_then(|query| query.strip_prefix("bytes="));
-    vec![
-        b'x';
-        count
-            .and_then(|count| count.parse().ok())
-            .unwrap_or_default()
-    ]
+    let query = uri.query().and_then(|query| query.strip_prefix("bytes="));
+    let (count, ms) = query
+        .unwrap_or_default()
+        .split_once("&ms=")
+        .unwrap_or((query.unwrap_or_default(), "0"));
+    tokio::time::sleep(Duration::from_millis(ms.parse().unwrap_or_default())).await;
+    println!("finished /big");
+    vec![b'x'; count.parse().unwrap_or_default()]
 }
 
 async fn upload(body: Bytes) -> String {
