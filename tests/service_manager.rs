@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use graceful_tests::log::Log;
 use graceful_tests::process::{activated, activated_as};
-use graceful_tests::{Address, Connection, LIMIT, Manager, Server, Signal, command, get};
+use graceful_tests::{
+    Address, Connection, DeafManager, LIMIT, Manager, Server, Signal, command, get,
+};
 
 #[test]
 fn i1_a_socket_is_found_by_name_and_by_address_blocking_or_not() {
@@ -173,6 +175,34 @@ fn i2_the_watchdog_hears_of_a_runtime_as_long_as_it_is_alive() {
         }
         assert!(Instant::now() < deadline, "it is still told");
     }
+}
+
+/// It is told of the stop, and every second how that gets on.
+#[test]
+fn i2_a_manager_that_does_not_listen_holds_nothing_up() {
+    let manager = DeafManager::start();
+    let start = || {
+        let mut command = command!("echo", "timeout=3s");
+        command.env("NOTIFY_SOCKET", manager.address());
+        command.env("WATCHDOG_USEC", "100000");
+        let server = Server::start(command);
+        server.wait_until_ready();
+        server
+    };
+    let idle = start();
+    idle.signal(Signal::TERM);
+    idle.exit().expect(0);
+
+    let busy = start();
+    let mut client = busy.connect();
+    client.send(get("/sleep?ms=60000"));
+    busy.wait_for("handling /sleep");
+    busy.signal(Signal::INT);
+    busy.wait_for("draining 1 request");
+    // Later than a second press of the same Ctrl-C.
+    busy.wait_for("waiting for 1 request");
+    busy.signal(Signal::INT);
+    busy.exit().expect(130);
 }
 
 #[test]

@@ -51,6 +51,8 @@ const REPORT_LIMIT: Duration = Duration::from_millis(100);
 /// How long an end in time waits for its last line; nor must a full pipe turn it into a forced one.
 const LAST_LINE_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long an end in time waits until the service manager has its last message, such as which listeners to close.
+const LAST_MESSAGE_LIMIT: Duration = Duration::from_millis(100);
 /// How long a process that could serve waits for its pid file to be written, which takes microseconds.
 const PID_FILE_LIMIT: Duration = Duration::from_secs(1);
 /// How often the service manager is told how the drain is doing.
@@ -309,6 +311,7 @@ impl Process {
             output.say(line);
         }
         output.flush(LAST_LINE_LIMIT);
+        lifecycle.service_manager.flush(LAST_MESSAGE_LIMIT);
         match afterwards {
             Afterwards::ProcessEnds => {
                 // Or else two codes could meet here: the guardian may have begun meanwhile.
@@ -685,10 +688,10 @@ impl Guardian {
         let Some(trigger) = self.lifecycle.trigger() else {
             return self.ask_for_time(now);
         };
-        self.tell_service_manager(trigger, now);
         if now >= trigger.budget.deadline() {
             self.force(DEADLINE_CODE, report::deadline(&self.lifecycle, trigger));
         }
+        self.tell_service_manager(trigger, now);
         if now >= trigger.budget.cut_off() && self.has_cut_off_ahead() {
             let census = Census::take(&self.lifecycle);
             self.lifecycle.set_cut(census.work());
@@ -965,6 +968,7 @@ impl Guardian {
         let limit = Instant::now() + REPORT_LIMIT;
         let left = || limit.saturating_duration_since(Instant::now());
         self.output.flush(left());
+        self.lifecycle.service_manager.flush(left());
         if let Some(removal) = removal {
             // Whatever came of it, this is the end.
             let _ = removal.wait(left());

@@ -1,8 +1,9 @@
 //! The service manager (systemd, or whoever speaks its protocol): what it is told about this process.
 //!
 //! The words are those of [`sd_notify::NotifyState`]; the socket is ours, because the environment is scrubbed by the time of the
-//! first message, and for abstract addresses, descriptors and barriers. Where no manager listens every call does nothing. Nothing
-//! is ever reported as an error: a manager that does not listen must not keep a server from serving.
+//! first message, and for abstract addresses, descriptors and barriers. Where there is no manager every call does nothing. Nothing
+//! is ever reported as an error: a manager that does not listen must not keep a server from serving. Nor may it keep one from
+//! stopping, so whoever has something to say leaves it to a thread, which says one thing after the other and may wait for ever.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -14,15 +15,18 @@ use std::{
     },
     process,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
+        mpsc::{self, SyncSender},
     },
+    thread,
     time::{Duration, Instant},
 };
 
 use rustix::{
     cmsg_space,
     event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr},
     pipe::{PipeFlags, pipe_with},
 };
@@ -30,8 +34,8 @@ use sd_notify::NotifyState;
 
 use crate::text::printable;
 
-/// How long a message may wait for room in the manager's queue.
-const SEND_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many messages may wait for room in the manager's queue; with so many unheard, it does not listen.
+const QUEUE_MAX: usize = 1024;
 
 /// How long the manager may take to answer [`ServiceManager::has_room`]; usually it is a millisecond.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -54,11 +58,32 @@ pub(crate) struct ServiceManager(Option<Arc<Connection>>);
 
 #[derive(Debug)]
 struct Connection {
-    socket: UnixDatagram,
-    address: SocketAddrUnix,
+    line: Arc<Line>,
+    /// The thread that speaks, from the first message on. `None`: there was none to be had.
+    speaker: OnceLock<Option<SyncSender<Job>>>,
     path: OsString,
     watchdog: Option<Duration>,
     muted: AtomicBool,
+}
+
+/// The way to the manager.
+#[derive(Debug)]
+struct Line {
+    socket: UnixDatagram,
+    address: SocketAddrUnix,
+}
+
+/// What the thread that speaks has to do.
+#[derive(Debug)]
+enum Job {
+    Say(Message),
+    Flush(mpsc::Sender<()>),
+}
+
+#[derive(Debug)]
+struct Message {
+    text: String,
+    descriptor: Option<OwnedFd>,
 }
 
 /// Becomes readable once the manager has read everything that was sent before.
@@ -75,12 +100,13 @@ impl ServiceManager {
         let Some(path) = path else {
             return Ok(Self(None));
         };
-        let address = address(&path)?;
-        let socket = UnixDatagram::unbound()?;
-        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+        let line = Line {
+            address: address(&path)?,
+            socket: UnixDatagram::unbound()?,
+        };
         let connection = Connection {
-            socket,
-            address,
+            line: Arc::new(line),
+            speaker: OnceLock::new(),
             path,
             watchdog,
             muted: AtomicBool::new(false),
@@ -184,7 +210,7 @@ impl ServiceManager {
         self.set_muted(false);
     }
 
-    /// Gives the manager a copy of a listener, which it keeps over a restart and a crash. Returns whether it could be named.
+    /// Gives the manager a copy of a listener, which it keeps over a restart and a crash. Returns whether it could be named and copied.
     pub(crate) fn store(&self, asked: &str, listener: BorrowedFd<'_>) -> bool {
         let Some(name) = store_name(asked) else {
             return false;
@@ -193,7 +219,10 @@ impl ServiceManager {
             NotifyState::Custom("FDSTORE=1"),
             NotifyState::Custom(&format!("FDNAME={name}")),
         ];
-        self.send_with(&states, &[listener]);
+        let Ok(listener) = listener.try_clone_to_owned() else {
+            return false;
+        };
+        self.send_with(&states, Some(listener));
         true
     }
 
@@ -225,8 +254,7 @@ impl ServiceManager {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
         let name = format!("FDNAME={PROBE}");
         let states = [NotifyState::Custom("FDSTORE=1"), NotifyState::Custom(&name)];
-        self.send_with(&states, &[theirs.as_fd()]);
-        drop(theirs);
+        self.send_with(&states, Some(theirs));
         let answered = self
             .barrier()
             .is_some_and(|barrier| barrier.wait(PROBE_TIMEOUT));
@@ -245,7 +273,7 @@ impl ServiceManager {
     fn barrier(&self) -> Option<Barrier> {
         self.is_present().then_some(())?;
         let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).ok()?;
-        self.send_with(&[NotifyState::Custom("BARRIER=1")], &[theirs.as_fd()]);
+        self.send_with(&[NotifyState::Custom("BARRIER=1")], Some(theirs));
         Some(Barrier(ours))
     }
 
@@ -255,36 +283,76 @@ impl ServiceManager {
         }
     }
 
-    fn send(&self, states: &[NotifyState<'_>]) {
-        self.send_with(states, &[]);
+    /// Waits until everything that was to be said has been, or for `limit`.
+    pub(crate) fn flush(&self, limit: Duration) {
+        let speaker = self
+            .0
+            .as_ref()
+            .and_then(|connection| connection.speaker.get());
+        if let Some(Some(speaker)) = speaker {
+            let (done, is_done) = mpsc::channel();
+            // Where there is no room, nobody listens.
+            if speaker.try_send(Job::Flush(done)).is_ok() {
+                let _ = is_done.recv_timeout(limit);
+            }
+        }
     }
 
-    fn send_with(&self, states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) {
+    fn send(&self, states: &[NotifyState<'_>]) {
+        self.send_with(states, None);
+    }
+
+    fn send_with(&self, states: &[NotifyState<'_>], descriptor: Option<OwnedFd>) {
         if let Some(connection) = &self.0
             && !connection.muted.load(Ordering::Acquire)
         {
-            // See the module: a deaf manager is not our failure.
-            let _ = connection.send(states, descriptors);
+            let text = states.iter().map(|state| format!("{state}\n")).collect();
+            connection.say(Message { text, descriptor });
         }
     }
 }
 
 impl Connection {
-    fn send(&self, states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let message: String = states.iter().map(|state| format!("{state}\n")).collect();
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() {
-            control.push(SendAncillaryMessage::ScmRights(descriptors));
+    /// Has `message` sent, behind all others; never waits.
+    fn say(&self, message: Message) {
+        match self.speaker.get_or_init(|| self.line.speaker().ok()) {
+            // See the module: a deaf manager is not our failure. That holds for each of these.
+            Some(speaker) => drop(speaker.try_send(Job::Say(message))),
+            None => drop(self.line.say(&message, SendFlags::DONTWAIT)),
         }
-        let message = [IoSlice::new(message.as_bytes())];
-        sendmsg_addr(
-            &self.socket,
-            &self.address,
-            &message,
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?;
+    }
+}
+
+impl Line {
+    /// Starts the thread that speaks; it ends with the sender.
+    fn speaker(self: &Arc<Self>) -> io::Result<SyncSender<Job>> {
+        let (jobs, queue) = mpsc::sync_channel(QUEUE_MAX);
+        let line = Arc::clone(self);
+        thread::Builder::new()
+            .name("graceful-notify".into())
+            .spawn(move || {
+                for job in queue {
+                    match job {
+                        Job::Say(message) => drop(line.say(&message, SendFlags::empty())),
+                        Job::Flush(done) => drop(done.send(())),
+                    }
+                }
+            })?;
+        Ok(jobs)
+    }
+
+    fn say(&self, message: &Message, flags: SendFlags) -> io::Result<()> {
+        let descriptors: Vec<_> = message.descriptor.iter().map(AsFd::as_fd).collect();
+        let text = [IoSlice::new(message.text.as_bytes())];
+        retry_on_intr(|| {
+            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            if !descriptors.is_empty() {
+                control.push(SendAncillaryMessage::ScmRights(&descriptors));
+            }
+            let flags = SendFlags::NOSIGNAL | flags;
+            sendmsg_addr(&self.socket, &self.address, &text, &mut control, flags)
+        })?;
         Ok(())
     }
 }

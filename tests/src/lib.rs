@@ -33,7 +33,7 @@ pub use deployment::Deployment;
 pub use http2::Http2;
 pub use listen::Listen;
 pub use load::Load;
-pub use manager::Manager;
+pub use manager::{DeafManager, Manager};
 pub use posts::Posts;
 pub use process::{Exit, Server};
 pub use proxy::Proxy;

@@ -8,6 +8,34 @@ use tempfile::TempDir;
 
 use crate::log::Log;
 
+/// A service manager that does not listen: whoever waits for room in its queue waits for ever.
+#[derive(Debug)]
+pub struct DeafManager {
+    directory: TempDir,
+    _socket: UnixDatagram,
+}
+
+impl DeafManager {
+    /// Binds its address, and fills its queue.
+    pub fn start() -> Self {
+        let directory = tempfile::tempdir().expect("there is a place for temporary files");
+        let address = address(directory.path());
+        let socket = UnixDatagram::bind(&address).expect("a new directory can be written to");
+        let sender = UnixDatagram::unbound().expect("there are descriptors");
+        sender.set_nonblocking(true).expect("it is ours");
+        while sender.send_to(b"STATUS=full", &address).is_ok() {}
+        Self {
+            directory,
+            _socket: socket,
+        }
+    }
+
+    /// Returns what is to be in `NOTIFY_SOCKET`.
+    pub fn address(&self) -> PathBuf {
+        address(self.directory.path())
+    }
+}
+
 /// A service manager that notes what it is told, and keeps no descriptors.
 #[derive(Debug)]
 pub struct Manager {

@@ -93,6 +93,30 @@ fn each_message_has_the_words_of_the_protocol() {
 }
 
 #[test]
+fn nothing_is_waited_for_but_a_flush() {
+    let manager = Manager::new();
+    let service = manager.connect(None);
+    let count = QUEUE_MAX + 100;
+    (0..count).for_each(|number| service.status(&number.to_string()));
+    // The manager does not listen, so that this ends by its limit.
+    service.flush(Duration::from_millis(1));
+    let first = manager.hear();
+    assert_eq!(first, "STATUS=0\n");
+    let heard = thread::spawn(move || {
+        std::iter::repeat_with(|| manager.hear())
+            .take_while(|heard| heard != "STATUS=last\n")
+            .count()
+    });
+    // There is room again at some time.
+    while !heard.is_finished() {
+        service.status("last");
+        service.flush(Duration::from_secs(60));
+    }
+    let heard = heard.join().unwrap();
+    assert!((QUEUE_MAX..count).contains(&heard), "{heard} of {count}");
+}
+
+#[test]
 fn a_reload_says_when_it_began() {
     let manager = Manager::new();
     manager.connect(None).reloading();
@@ -138,7 +162,7 @@ fn whether_the_manager_stores_descriptors_is_found_out() {
     for keeps in [true, false] {
         let manager = Manager::new();
         let service = manager.connect(None);
-        let asked = std::thread::spawn(move || service.has_room());
+        let asked = thread::spawn(move || service.has_room());
         let (heard, probe) = manager.hear_with_descriptors();
         assert_eq!(heard, "FDSTORE=1\nFDNAME=graceful-probe\n");
         let kept = keeps.then_some(probe);
@@ -255,7 +279,7 @@ fn n8_only_what_the_store_has_room_for_counts_as_stored() {
             .zip(&sockets)
             .map(|(asked, socket)| listeners.register(asked, false, socket.as_fd()).unwrap())
             .collect();
-        let kept = std::thread::scope(|scope| {
+        let kept = thread::scope(|scope| {
             let kept = scope.spawn(|| keep(&manager, room));
             listeners.store(&service);
             service.stopping("done");
