@@ -600,12 +600,33 @@ fn h10_when_the_new_process_is_killed_while_the_old_one_drains_it_says_so() {
     let mut server = start(&["timeout=60s"]);
     let mut request = server.sleeping(1500);
     let old = server.restart();
+    let successor = server.serving().id();
     server.serving().signal(Signal::KILL);
     server
         .log()
         .wait_for("ended (signal: 9 (SIGKILL)) while this process was draining");
     request.response().expect_last();
+    // Whoever watches over it may start it again.
+    old.expect_exit(1, server.log());
+    let last = format!(": process {successor} was to serve and is lost; this one drained in ");
+    server.log().wait_for(&last);
+    assert!(!server.log().has(" serves; "), "{}", server.log());
+}
+
+#[test]
+fn h10_when_the_new_process_stops_while_the_old_one_drains_it_says_so() {
+    let mut server = start(&["timeout=60s"]);
+    let mut request = server.sleeping(1500);
+    let old = server.restart();
+    let successor = server.serving().id();
+    server.serving().signal(Signal::TERM);
+    server
+        .log()
+        .wait_for("ended (exit status: 0) while this process was draining");
+    request.response().expect_last();
     old.expect_exit(0, server.log());
+    let last = format!(": process {successor} has ended, too; this one drained in ");
+    server.log().wait_for(&last);
 }
 
 #[test]

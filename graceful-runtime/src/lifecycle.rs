@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -98,14 +98,23 @@ pub(crate) struct Lifecycle {
     is_cut: AtomicBool,
     /// How much was cut so that the hooks could run.
     cut: AtomicUsize,
-    /// The process that serves instead of this one.
-    successor: OnceLock<u32>,
+    successor: Mutex<Option<Successor>>,
     servers: watch::Sender<Servers>,
     /// Whether it is open who serves: this process or its successor.
     is_restarting: watch::Sender<bool>,
     runtime: OnceLock<Handle>,
     output: OnceLock<Output>,
     messages: mpsc::UnboundedSender<Message>,
+}
+
+/// The process that this one has handed over to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Successor {
+    Serves(u32),
+    /// It has ended with success, because it was told to stop or has handed over itself.
+    Ended(u32),
+    /// It has ended in any other way, and there may be nobody who serves.
+    Lost(u32),
 }
 
 /// How many servers run, and how many of them wait for the others before they drain.
@@ -181,7 +190,7 @@ impl Lifecycle {
             is_end_claimed: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             cut: AtomicUsize::new(0),
-            successor: OnceLock::new(),
+            successor: Mutex::default(),
             servers: watch::Sender::default(),
             is_restarting: watch::Sender::default(),
             runtime: OnceLock::new(),
@@ -394,13 +403,19 @@ impl Lifecycle {
         self.cut.load(Ordering::Relaxed)
     }
 
-    /// Notes which process serves instead of this one; the loop's own.
-    pub(crate) fn set_successor(&self, pid: u32) {
-        let _ = self.successor.set(pid);
+    /// Notes what has become of the process that this one has handed over to; the loop's own.
+    pub(crate) fn set_successor(&self, successor: Successor) {
+        *self
+            .successor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(successor);
     }
 
-    pub(crate) fn successor(&self) -> Option<u32> {
-        self.successor.get().copied()
+    pub(crate) fn successor(&self) -> Option<Successor> {
+        *self
+            .successor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the connections of all servers at this moment.

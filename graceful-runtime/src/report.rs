@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tracing::dispatcher;
 use tracing::subscriber::NoSubscriber;
 
-use crate::lifecycle::{Lifecycle, Trigger};
+use crate::lifecycle::{Lifecycle, Successor, Trigger};
 use crate::phase::Phase;
 use crate::shutdown::Reason;
 use crate::signal::Signal;
@@ -334,13 +334,17 @@ pub(crate) fn restart_refused(error: &impl Display) -> Line {
     Line::warn(format!("restart failed: {error}"))
 }
 
-pub(crate) fn lost(pid: u32, end: &impl Display) -> Line {
+pub(crate) fn lost(pid: u32, end: &impl Display, is_failure: bool) -> Line {
     let facts = Facts {
         successor: Some(pid),
         ..Facts::default()
     };
     let text = format!("the successor (process {pid}) {end} while this process was draining");
-    Line::warn(text).with(facts)
+    match is_failure {
+        true => Line::warn(text),
+        false => Line::info(text),
+    }
+    .with(facts)
 }
 
 pub(crate) fn waiting(lifecycle: &Lifecycle, trigger: Trigger) -> Line {
@@ -409,7 +413,15 @@ pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
     let cut = lifecycle.cut_count();
     let gone = lifecycle.gone.count();
     let mut text = match lifecycle.successor() {
-        Some(successor) => format!("process {successor} serves; this one drained in {spent}"),
+        Some(Successor::Serves(pid)) => {
+            format!("process {pid} serves; this one drained in {spent}")
+        }
+        Some(Successor::Ended(pid)) => {
+            format!("process {pid} has ended, too; this one drained in {spent}")
+        }
+        Some(Successor::Lost(pid)) => {
+            format!("process {pid} was to serve and is lost; this one drained in {spent}")
+        }
         None => format!("stopped in {spent}"),
     };
     text.push_str(": ");
@@ -422,13 +434,17 @@ pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
     if gone > 0 {
         let _ = write!(text, ", {}", lifecycle.gone);
     }
-    let line = match cut {
-        0 => Line::info(text),
-        _ => Line::warn(text),
+    let is_bad = cut > 0 || matches!(lifecycle.successor(), Some(Successor::Lost(_)));
+    let line = match is_bad {
+        false => Line::info(text),
+        true => Line::warn(text),
     };
     Some(line.with(Facts {
         cut: Some(cut),
-        successor: lifecycle.successor(),
+        successor: match lifecycle.successor() {
+            Some(Successor::Serves(pid)) => Some(pid),
+            _ => None,
+        },
         ..Facts::of(lifecycle)
     }))
 }

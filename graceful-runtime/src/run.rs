@@ -26,9 +26,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, Flavor};
-use crate::handover::child::Report;
+use crate::handover::child::{End, Report};
 use crate::handover::dialogue::{ParentEvent, ParentStep};
-use crate::lifecycle::{Lifecycle, Message, Trigger, as_main};
+use crate::lifecycle::{Lifecycle, Message, Successor, Trigger, as_main};
 use crate::phase::{Event, Phase};
 use crate::pid_file;
 use crate::report::{self, Census, Line, Output};
@@ -446,6 +446,8 @@ where
         {
             ExitCode::FAILURE
         }
+        // Whoever watches over this process may start it again.
+        None if matches!(lifecycle.successor(), Some(Successor::Lost(_))) => ExitCode::FAILURE,
         None => ExitCode::SUCCESS,
     }
 }
@@ -916,7 +918,7 @@ impl Guardian {
         match &report {
             Report::Failed(failure) => self.restart_failed(RestartError::new(failure)),
             Report::HandedOver { pid, .. } => {
-                self.lifecycle.set_successor(*pid);
+                self.lifecycle.set_successor(Successor::Serves(*pid));
                 self.output.say(report::handed_over(*pid));
                 if let Some(succession) = &mut self.succession {
                     succession.hand_over(&report);
@@ -925,8 +927,20 @@ impl Guardian {
                 self.trigger(Reason::HandedOver);
                 self.lifecycle.set_restarting(false);
             }
-            Report::Lost { pid, end } => self.output.say(report::lost(*pid, end)),
+            Report::Lost { pid, end } => self.on_loss(*pid, *end),
         }
+    }
+
+    /// What this process has handed over stays with the successor, whatever became of it.
+    fn on_loss(&self, pid: u32, end: End) {
+        let successor = match end {
+            End::Exited(status) if status.success() => Successor::Ended(pid),
+            End::Exited(_) | End::Unknown => Successor::Lost(pid),
+            End::Deaf => Successor::Serves(pid),
+        };
+        self.lifecycle.set_successor(successor);
+        let is_failure = !matches!(successor, Successor::Ended(_));
+        self.output.say(report::lost(pid, &end, is_failure));
     }
 
     fn restart_failed(&mut self, error: RestartError) {
