@@ -40,6 +40,8 @@ with_axum_and_tonic! {
     idle_connections_are_closed
     k7_what_is_dropped_because_its_client_has_gone_is_counted
     k7_what_is_cut_has_not_been_left
+    k7_what_is_answered_has_not_been_left
+    k7_who_does_not_read_on_has_left
     keep_alive_clients_lose_nothing
     lame_duck_goes_on_accepting
     pipelined_requests_are_answered
@@ -371,6 +373,39 @@ fn k7_what_is_dropped_because_its_client_has_gone_is_counted(framework: &str) {
     assert!(log.has(counted), "{log}");
 }
 
+/// Nobody asks for the body of a response to HEAD, and a handler that panics makes none.
+fn k7_what_is_answered_has_not_been_left(framework: &str) {
+    let server = start(framework, &[]);
+    let mut client = Http2::over(server.connect());
+    client.head(1, "/sleep?ms=1000");
+    client.get(3, "/panic?ms=1000");
+    server.wait_for("handling /sleep");
+    server.wait_for("handling /panic");
+    server.drain();
+    client.rest();
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has(": 2 requests finished, 0 cut"), "{log}");
+    assert!(!log.has("left by"), "{log}");
+}
+
+fn k7_who_does_not_read_on_has_left(framework: &str) {
+    for is_reset in [true, false] {
+        let server = start(framework, &[]);
+        let mut client = Http2::over(server.connect());
+        client.get(1, "/big?bytes=3000000");
+        client.wait_for(|frame| matches!(frame, Frame::Data { .. }));
+        server.drain();
+        if is_reset {
+            client.reset(1);
+            client.rest();
+        }
+        drop(client);
+        let log = server.exit_within(SOON).expect(0);
+        let counted = ": 0 requests finished, 0 cut, 1 left by its client: GET /big from ";
+        assert!(log.has(counted), "{log}");
+    }
+}
+
 fn k7_what_is_cut_has_not_been_left(framework: &str) {
     let server = start(framework, &["timeout=3s", "hook=yes"]);
     let mut connection = server.connect();
@@ -457,6 +492,50 @@ fn k9_axums_websockets_over_http2_are_told_named_and_waited_for() {
     client.rest();
     let log = server.exit_within(SOON).expect(0);
     assert!(log.has("socket task ends"), "{log}");
+}
+
+/// Ends a request on the same connection or on another one, in the way that a client chooses.
+#[test]
+fn k9_axums_websockets_are_named_whatever_ends_beside_them() {
+    type End = fn(&mut Http2, Http2);
+    let ends: [End; 3] = [
+        |client, _other| {
+            client.get(3, "/big?bytes=3000000");
+            client.make_room(3, 3_000_000);
+            client.wait_for(|frame| {
+                matches!(
+                    frame,
+                    Frame::Data {
+                        stream: 3,
+                        end: true,
+                        ..
+                    }
+                )
+            });
+        },
+        |client, _other| {
+            client.get(3, "/sleep?ms=60000");
+            client.reset(3);
+        },
+        |_client, mut other| other.get(1, "/sleep?ms=60000"),
+    ];
+    for end in ends {
+        let server = start("framework=axum", &["timeout=6s"]);
+        let mut client = Http2::over(server.connect());
+        client.websocket(1, "/ws");
+        server.wait_for("socket open");
+        end(&mut client, Http2::over(server.connect()));
+        // Is read behind it.
+        client.get(5, "/");
+        client.wait_for(|frame| matches!(frame, Frame::Data { stream: 5, .. }));
+        server.drain();
+        client.wait_for(|frame| is_goodbye(1, frame));
+        let line = server.wait_for("waiting for 1 upgraded connection");
+        assert!(line.contains(": CONNECT /ws from"), "{line}");
+        client.data(1, GOODBYE, true);
+        client.rest();
+        server.exit_within(SOON).expect(0);
+    }
 }
 
 fn unix_sockets_are_adapted_too(framework: &str) {

@@ -32,6 +32,8 @@ in_clear_text_and_over_tls! {
     a_client_that_vanishes_is_noticed_by_the_keep_alive
     more_streams_than_allowed_are_refused
     k7_streams_that_the_client_has_reset_are_counted_and_named
+    k7_who_leaves_as_the_last_is_counted_and_named
+    k7_who_does_not_read_on_has_left
     k9_a_websocket_is_told_named_and_waited_for
     k9_a_websocket_that_has_ended_is_forgotten
     f4_a_client_that_never_sends_its_preface_is_ended
@@ -323,6 +325,37 @@ fn k7_streams_that_the_client_has_reset_are_counted_and_named(way: &Way) {
     for path in ["/sleep", "/stream"] {
         let name = format!("GET {path} from 127.0.0.1:");
         assert!(line.contains(&name), "{line}");
+    }
+}
+
+/// The handler ends in a task of its own, and later than the connection.
+fn k7_who_leaves_as_the_last_is_counted_and_named(way: &Way) {
+    let (server, mut client) = way.start();
+    client.get(1, "/cling");
+    server.wait_for("handling /cling");
+    server.drain();
+    drop(client);
+    let log = server.exit_within(SOON).expect(0);
+    let counted = ": 0 requests finished, 0 cut, 1 left by its client: GET /cling from 127.";
+    assert!(log.has(counted), "{log}");
+}
+
+fn k7_who_does_not_read_on_has_left(way: &Way) {
+    for is_reset in [true, false] {
+        let (server, mut client) = way.start();
+        client.get(1, "/big?bytes=3000000");
+        // Made to its end, in one piece, of which the window has room for 64 kB.
+        server.wait_for("finished /big");
+        client.wait_for(|frame| matches!(frame, Frame::Data { .. }));
+        server.drain();
+        if is_reset {
+            client.reset(1);
+            client.rest();
+        }
+        drop(client);
+        let log = server.exit_within(SOON).expect(0);
+        let counted = "0 cut, 1 left by its client: GET /big from 127.";
+        assert!(log.has(counted), "{log}");
     }
 }
 

@@ -341,6 +341,38 @@ fn k7_what_is_dropped_because_its_client_has_gone_is_counted_and_named() {
 }
 
 #[test]
+fn k7_a_response_that_is_being_written_at_the_signal_is_counted() {
+    let path = "/big?bytes=20000000";
+    let start = || {
+        let server = server!("echo", "timeout=60s");
+        let mut client = server.connect();
+        client.send(get(path));
+        server.wait_for("finished /big");
+        // The kernel has taken what it can.
+        client.head();
+        server.drain();
+        server.wait_for("draining 1 request");
+        (server, client)
+    };
+    let (server, client) = start();
+    client.reset();
+    let log = server.exit_within(SOON).expect(0);
+    let counted = ": 0 requests finished, 0 cut, 1 left by its client: GET /big from 127.0.0.1:";
+    assert!(log.has(counted), "{log}");
+
+    let (server, client) = start();
+    drop(client);
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has(counted), "{log}");
+
+    let (server, mut client) = start();
+    assert_eq!(client.rest().expect("no reset").len(), 20_000_000);
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has(": 1 request finished, 0 cut"), "{log}");
+    assert!(!log.has("left by"), "{log}");
+}
+
+#[test]
 fn k7_a_response_without_a_body_has_not_been_left() {
     let server = server!("echo", "timeout=60s");
     let mut connection = server.connect();

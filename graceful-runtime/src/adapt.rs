@@ -159,6 +159,9 @@ impl Adapter {
             count: 0,
             ended: Instant::now(),
         };
+        let tunnels = Arc::new(Tunnels::<Ticket>::new());
+        let tidied = Arc::downgrade(&tunnels);
+        shared.tidy_by(move || tidied.upgrade().iter().for_each(|tunnels| tunnels.tidy()));
         Self {
             shared,
             undecided: Arc::default(),
@@ -166,7 +169,7 @@ impl Adapter {
             told: OnceLock::new(),
             has_strays: AtomicBool::new(false),
             strays: Mutex::new(strays),
-            tunnels: Arc::new(Tunnels::new()),
+            tunnels,
         }
     }
 

@@ -472,6 +472,8 @@ pub(crate) struct Census {
 
 impl Census {
     pub(crate) fn take(lifecycle: &Lifecycle) -> Self {
+        let servers = lifecycle.serving.members();
+        servers.iter().for_each(|server| server.tidy());
         let mut census = Self {
             requests: Vec::new(),
             idle: 0,
@@ -494,12 +496,7 @@ impl Census {
         for connection in connections {
             census.add_connection(&connection);
         }
-        for backlog in lifecycle
-            .serving
-            .members()
-            .iter()
-            .filter_map(|s| s.backlog())
-        {
+        for backlog in servers.iter().filter_map(|server| server.backlog()) {
             census.queued += backlog.length;
             let connections = count(backlog.length, "connection");
             census.backlogs.push(format!(

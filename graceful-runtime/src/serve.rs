@@ -48,10 +48,10 @@ pub(crate) use self::http::{HEAD_LIMIT, HTTP2_PREFACE, has_unread};
 #[cfg(feature = "adapt")]
 pub(crate) use self::http2::{Due, Leaving};
 pub(crate) use self::mood::Mood;
-#[cfg(feature = "adapt")]
-pub(crate) use self::service::Held;
 pub(crate) use self::service::HttpService;
 pub use self::service::IntoService;
+#[cfg(feature = "adapt")]
+pub(crate) use self::service::{Guard, Held};
 #[cfg(feature = "adapt")]
 pub(crate) use self::stream::Io;
 pub(crate) use self::stream::{Peer, Stream};

@@ -83,6 +83,7 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
         }
         "/wait" => waited().await,
         "/go" => go(),
+        "/cling" => cling().await,
         "/stream" => stream(query.number("n"), query.milliseconds("ms")),
         "/events" => events(),
         "/upload" => upload(request, query.text("wait") == Some("drain")).await,
@@ -140,6 +141,20 @@ async fn waited() -> Response<Body> {
 fn go() -> Response<Body> {
     GO.notify_one();
     text("go")
+}
+
+/// Waits for ever, and is a while on its way out.
+async fn cling() -> Response<Body> {
+    struct Slow;
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            thread::sleep(Duration::from_millis(300));
+        }
+    }
+
+    let _slow = Slow;
+    std::future::pending().await
 }
 
 /// Sends `count` pieces, `interval` apart.

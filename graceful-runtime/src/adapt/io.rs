@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::tunnels::EndedBy;
 use super::{Adapter, origin};
 use crate::registry::Member;
 use crate::serve::{
@@ -151,10 +152,11 @@ impl Io {
         }
     }
 
-    fn note_streams(&mut self) {
+    fn note_streams(&mut self, ended_by: EndedBy) {
         let streams = self.connection().open_streams().unwrap_or(0);
         if streams != self.streams {
-            self.adapter.tunnels.note_streams(self.streams, streams);
+            let tunnels = &self.adapter.tunnels;
+            tunnels.note_streams(self.streams, streams, ended_by);
             self.streams = streams;
         }
     }
@@ -207,7 +209,10 @@ impl Io {
     ) -> Poll<io::Result<T>> {
         origin::touch(self.connection());
         let written = write(Pin::new(&mut self.io), cx);
-        self.note_streams();
+        self.note_streams(match written {
+            Poll::Ready(Err(_)) => EndedBy::Client,
+            _ => EndedBy::Server,
+        });
         if written.is_pending() {
             ready!(self.poll_stuck(cx));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -265,7 +270,7 @@ impl AsyncRead for Io {
             let before = buffer.filled().len();
             if let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, buffer) {
                 this.note_read(&buffer.filled()[before..]);
-                this.note_streams();
+                this.note_streams(EndedBy::Client);
                 return Poll::Ready(read);
             }
             if this.connection().is_upgraded() {
@@ -319,7 +324,8 @@ impl AsyncWrite for Io {
 
 impl Drop for Io {
     fn drop(&mut self) {
-        self.adapter.tunnels.note_streams(self.streams, 0);
+        let tunnels = &self.adapter.tunnels;
+        tunnels.note_streams(self.streams, 0, EndedBy::Client);
         let (Some(stream), Some(connection)) = (self.io.take(), self.connection.take()) else {
             return;
         };

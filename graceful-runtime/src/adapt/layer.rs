@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::tunnels::{RequestGuard, Tunnels};
 use super::{Adapter, origin};
 use crate::registry::Member;
-use crate::serve::{Connection, Held, InFlightGuard, Mood, Peer};
+use crate::serve::{Connection, Guard, Held, InFlightGuard, Mood, Peer};
 
 /// The layer of [`adapt`](crate::adapt()), which has to be the outermost one.
 ///
@@ -125,9 +125,15 @@ pub(super) struct Ticket {
     origin: Origin,
 }
 
-impl AsRef<InFlightGuard> for Ticket {
-    fn as_ref(&self) -> &InFlightGuard {
-        &self.guard
+impl Guard for Ticket {
+    fn is_http2(&self) -> bool {
+        self.guard.is_http2()
+    }
+
+    fn finish(&self) {
+        self.guard.finish();
+        // Before the end of its stream is sent, so that the streams never seem to be fewer than the requests.
+        self.request.iter().for_each(RequestGuard::release);
     }
 }
 
@@ -217,8 +223,8 @@ where
         let this = self.project();
         let polled = ready!(this.future.poll(cx));
         let ticket = this.ticket.take();
-        if let (Err(_), Some(ticket)) = (&polled, &ticket) {
-            ticket.guard.finish();
+        if polled.is_err() {
+            ticket.iter().for_each(Ticket::finish);
         }
         let mut response = polled?;
         let status = response.status();
@@ -242,25 +248,44 @@ where
             }
             None => None,
         };
-        Poll::Ready(Ok(response.map(|body| Body { body, held })))
+        Poll::Ready(Ok(response.map(|body| Body {
+            body,
+            rest: Bytes::new(),
+            held,
+        })))
     }
 }
 
-/// Has `piece` keep the request of `ticket` in flight, where it is made of [`Bytes`], as those of axum and tonic are.
-fn attach<D: 'static>(piece: &mut D, ticket: Arc<Ticket>) {
-    if let Some(bytes) = (piece as &mut dyn Any).downcast_mut::<Bytes>() {
-        let piece = Piece {
-            bytes: mem::take(bytes),
-            _ticket: ticket,
-        };
-        *bytes = Bytes::from_owner(piece);
-    }
+/// How much of a body goes to the framework at once: what is with it is not known to be sent.
+const PIECE: usize = 64 << 10;
+
+/// Gives `look` a piece of a body, where it is made of [`Bytes`], as those of axum and tonic are.
+fn with_bytes<D: 'static, R>(piece: &mut D, look: impl FnOnce(&mut Bytes) -> R) -> Option<R> {
+    (piece as &mut dyn Any).downcast_mut::<Bytes>().map(look)
+}
+
+/// Turns bytes into a piece of a body that is made of them.
+fn piece_of<D: 'static>(bytes: Bytes) -> Option<D> {
+    let mut bytes = Some(bytes);
+    let piece = (&mut bytes as &mut dyn Any).downcast_mut::<Option<D>>();
+    piece.and_then(Option::take)
 }
 
 /// A piece of a body.
 struct Piece {
     bytes: Bytes,
     _ticket: Arc<Ticket>,
+}
+
+impl Piece {
+    /// Has `bytes` keep the request of `ticket` in flight.
+    fn attach(bytes: &mut Bytes, ticket: Arc<Ticket>) {
+        let piece = Self {
+            bytes: mem::take(bytes),
+            _ticket: ticket,
+        };
+        *bytes = Bytes::from_owner(piece);
+    }
 }
 
 impl AsRef<[u8]> for Piece {
@@ -282,6 +307,8 @@ pin_project! {
     pub struct Body<B> {
         #[pin]
         body: B,
+        // What is left of a large piece.
+        rest: Bytes,
         held: Option<Held<Ticket>>,
     }
 }
@@ -298,7 +325,11 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        let mut polled = this.body.poll_frame(cx);
+        let left = mem::take(this.rest);
+        let mut polled = match left.is_empty() {
+            true => this.body.poll_frame(cx),
+            false => Poll::Ready(piece_of(left).map(|piece| Ok(Frame::data(piece)))),
+        };
         if let Poll::Ready(None | Some(Err(_))) = polled {
             this.held.iter().for_each(Held::finish);
         }
@@ -306,13 +337,16 @@ where
             && let Some(piece) = frame.data_mut()
             && let Some(ticket) = held.piece(piece.remaining())
         {
-            attach(piece, ticket);
+            with_bytes(piece, |bytes| {
+                *this.rest = bytes.split_off(bytes.len().min(PIECE));
+                Piece::attach(bytes, ticket);
+            });
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_end = self.body.is_end_stream();
+        let is_end = self.rest.is_empty() && self.body.is_end_stream();
         if is_end {
             // Who asks does not ask for more.
             self.held.iter().for_each(Held::finish);
@@ -321,6 +355,12 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let mut hint = self.body.size_hint();
+        let left = self.rest.len() as u64;
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + left);
+        }
+        hint.set_lower(hint.lower() + left);
+        hint
     }
 }

@@ -1,5 +1,7 @@
 //! What is known of a connection: by the report, by the drain, and by the pieces that serve it.
 
+#[cfg(feature = "adapt")]
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
@@ -58,9 +60,24 @@ pub(crate) struct Shared {
     pub(super) half_close: bool,
     pub(super) http2: http2::Settings,
     mood: Now,
+    /// How many streams of HTTP/2 clients have given up in the drain, of which the requests have not ended yet.
+    given_up: AtomicUsize,
     /// What its listener holds and cannot accept.
     backlog: Mutex<Option<Backlog>>,
     drain: OnceLock<Drain>,
+    /// Drops what has ended, before somebody is told of it.
+    #[cfg(feature = "adapt")]
+    tidy: OnceLock<Tidy>,
+}
+
+#[cfg(feature = "adapt")]
+struct Tidy(Box<dyn Fn() + Send + Sync>);
+
+#[cfg(feature = "adapt")]
+impl fmt::Debug for Tidy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tidy")
+    }
 }
 
 /// What is known of a drain from its begin on.
@@ -89,9 +106,23 @@ impl Shared {
             half_close: false,
             http2: http2::Settings::default(),
             mood: Now::new(),
+            given_up: AtomicUsize::new(0),
             backlog: Mutex::default(),
             drain: OnceLock::new(),
+            #[cfg(feature = "adapt")]
+            tidy: OnceLock::new(),
         }
+    }
+
+    #[cfg(feature = "adapt")]
+    pub(crate) fn tidy_by(&self, tidy: impl Fn() + Send + Sync + 'static) {
+        let _ = self.tidy.set(Tidy(Box::new(tidy)));
+    }
+
+    /// Drops what has ended without a word; to be called before somebody is told of the requests.
+    pub(crate) fn tidy(&self) {
+        #[cfg(feature = "adapt")]
+        self.tidy.get().into_iter().for_each(|Tidy(tidy)| tidy());
     }
 
     /// Changes the mood and lets every connection know.
@@ -128,6 +159,22 @@ impl Shared {
         let trigger = self.lifecycle.trigger();
         let budget = trigger.map_or(Duration::MAX, |trigger| trigger.budget.timeout());
         GOAWAY_LIMIT.min(budget / 4)
+    }
+
+    /// Notes that clients have given up on so many streams of HTTP/2, or have gone with them.
+    pub(super) fn note_given_up(&self, streams: usize) {
+        if streams > 0 && self.lifecycle.phase() >= Phase::LameDuck {
+            self.given_up.fetch_add(streams, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells whether a request whose response was not made to its end may be one of those that were given up, and
+    /// takes it for it.
+    fn take_given_up(&self) -> bool {
+        let less = |count: usize| count.checked_sub(1);
+        self.given_up
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
     }
 
     pub(crate) fn set_backlog(&self, backlog: Option<Backlog>) {
@@ -173,6 +220,8 @@ pub(crate) struct Connection {
     is_write_blocked: AtomicBool,
     /// The client has closed its side, or the connection is broken.
     is_lost: AtomicBool,
+    /// A write has failed, so that something of what hyper was given will never be read.
+    has_failed: AtomicBool,
     /// How often it was seen that the client had taken something which it was sent.
     progress: AtomicU32,
     /// How far an HTTP/2 client has come with the PING behind the GOAWAY.
@@ -181,7 +230,8 @@ pub(crate) struct Connection {
     open_streams: AtomicU32,
     is_upgraded: AtomicBool,
     is_http2: AtomicBool,
-    /// Requests that ended since the trigger, whose responses may not have been written yet.
+    /// Requests that ended, whose responses may not have been written yet: all since the trigger, and before it one
+    /// with a large response.
     unsettled: AtomicU32,
     /// Ends the task, where it is one of ours.
     abort: OnceLock<AbortHandle>,
@@ -203,7 +253,7 @@ struct State {
     task: Option<Waker>,
     /// The socket, when hyper or the upgraded task has done with it.
     returned: Option<Stream>,
-    /// The last request, where its response was so large that it may not have been written yet.
+    /// The last request, where its response is so large that it may not have been written yet.
     unwritten: Option<InFlight>,
     /// The request by which the connection was upgraded.
     upgraded_by: Option<InFlight>,
@@ -222,6 +272,7 @@ impl Connection {
             is_waiting: AtomicBool::new(false),
             is_write_blocked: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             progress: AtomicU32::new(0),
             answer: AtomicU8::new(Answer::Far as u8),
             open_streams: AtomicU32::new(UNKNOWN),
@@ -262,12 +313,16 @@ impl Connection {
     /// Returns the requests whose response is not completely handed to the kernel.
     pub(crate) fn requests(&self) -> Vec<InFlight> {
         let state = self.state();
-        let unwritten = state.unwritten.iter().filter(|_| self.is_write_blocked());
-        state.requests.iter().chain(unwritten).cloned().collect()
+        state
+            .requests
+            .iter()
+            .chain(&state.unwritten)
+            .cloned()
+            .collect()
     }
 
     pub(crate) fn request_count(&self) -> usize {
-        let is_unwritten = self.is_write_blocked() && self.state().unwritten.is_some();
+        let is_unwritten = self.state().unwritten.is_some();
         self.in_flight() + usize::from(is_unwritten || self.owes_small_responses())
     }
 
@@ -334,6 +389,13 @@ impl Connection {
     #[cold]
     pub(super) fn note_loss(&self) {
         self.is_lost.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the socket takes nothing any more.
+    #[cold]
+    pub(super) fn note_failure(&self) {
+        self.has_failed.store(true, Ordering::Relaxed);
+        self.note_loss();
     }
 
     /// Notes whether the socket took what hyper wrote.
@@ -416,16 +478,19 @@ impl Connection {
         }
     }
 
-    fn end(&self, key: Key, size: usize, has_gone: bool) {
+    /// Notes the end of a request; `is_made`: of its response, where that is known.
+    fn end(&self, key: Key, size: usize, is_made: Option<bool>) {
         let mut state = self.state();
         let request = state.requests.remove(key);
         state.last_active = Instant::now();
-        if self.shared.lifecycle.phase() >= Phase::LameDuck {
-            self.end_in_drain(request.as_ref(), has_gone);
-        }
+        let is_draining = self.shared.lifecycle.phase() >= Phase::LameDuck;
+        let has_gone = is_draining && self.end_in_drain(request.as_ref(), is_made);
         // A small one is not kept: it would keep hyper's buffer, too.
-        if size > SMALL {
+        if size > SMALL && !has_gone {
             state.unwritten = request;
+            if !is_draining {
+                self.unsettled.fetch_add(1, Ordering::Relaxed);
+            }
         }
         drop(state);
         if !self.is_http2() {
@@ -437,16 +502,22 @@ impl Connection {
         }
     }
 
+    /// Counts a request that ends since the trigger; tells whether its client has gone.
     #[cold]
-    fn end_in_drain(&self, request: Option<&InFlight>, has_gone: bool) {
+    fn end_in_drain(&self, request: Option<&InFlight>, is_made: Option<bool>) -> bool {
         // What is cut is counted and named as such.
         if self.shared.lifecycle.is_cut() || self.is(Mood::Cut) {
-            return;
+            return false;
         }
+        let has_gone = match is_made {
+            Some(is_made) => !is_made && self.shared.take_given_up(),
+            None => self.is_lost.load(Ordering::Relaxed),
+        };
         match request {
             Some(request) if has_gone => self.shared.lifecycle.gone.add(|| self.name(request)),
             _ => drop(self.unsettled.fetch_add(1, Ordering::Relaxed)),
         }
+        has_gone
     }
 
     /// Notes that the response switches protocols, for the rest of the connection.
@@ -536,14 +607,31 @@ impl Connection {
         }
     }
 
-    /// Notes that everything which hyper was given has been handed to the kernel.
+    /// Notes that nothing more of what hyper was given will be handed to the kernel.
     pub(crate) fn settle(&self) {
         if self.unsettled.load(Ordering::Relaxed) > 0 {
-            let finished = self.unsettled.swap(0, Ordering::Relaxed) as usize;
-            self.shared
-                .lifecycle
-                .finished
-                .fetch_add(finished, Ordering::Relaxed);
+            self.settle_requests();
+        }
+    }
+
+    #[cold]
+    fn settle_requests(&self) {
+        let count = self.unsettled.swap(0, Ordering::Relaxed) as usize;
+        let unwritten = self.state().unwritten.take();
+        let lifecycle = &self.shared.lifecycle;
+        if lifecycle.phase() < Phase::LameDuck || lifecycle.is_cut() || self.is(Mood::Cut) {
+            return;
+        }
+        // Of HTTP/2, whose responses are many at a time, the pieces know.
+        let is_lost = self.has_failed.load(Ordering::Relaxed) || self.is_write_blocked();
+        if !is_lost || self.is_http2() {
+            lifecycle.finished.fetch_add(count, Ordering::Relaxed);
+            return;
+        }
+        let name = unwritten.map(|request| self.name(&request));
+        for _ in 0..count {
+            let unnamed = || format!("a request from {}", self.peer);
+            lifecycle.gone.add(|| name.clone().unwrap_or_else(unnamed));
         }
     }
 
@@ -635,6 +723,16 @@ impl Connection {
             Some(count) => count > 0,
             None => self.in_flight() > 0 || self.is_write_blocked(),
         }
+    }
+
+    /// Waits until no request is in flight, once hyper has done with HTTP/2: its tasks end the streams.
+    pub(super) async fn streams_ended(&self) {
+        poll_fn(|_| match self.in_flight() {
+            0 => Poll::Ready(()),
+            // The end of each wakes the task in a drain, and this is the one that was remembered.
+            _ => Poll::Pending,
+        })
+        .await;
     }
 
     /// Tells whether an HTTP/1 request is in flight.
@@ -763,25 +861,20 @@ impl InFlightGuard {
         self.stream.is_some()
     }
 
-    /// Notes that the response has been made to its end, or is not to be: what is dropped before is given up by the
-    /// client. Only streams have to be told; where a connection of HTTP/1 is lost, it is known.
+    /// Notes that the response has been made to its end, or is not to be: what is dropped before may be given up by
+    /// the client. Only streams have to be told; where a connection of HTTP/1 is lost, it is known.
     pub(crate) fn finish(&self) {
-        if let Some(is_finished) = &self.stream {
-            is_finished.store(true, Ordering::Relaxed);
+        if let Some(is_made) = &self.stream {
+            is_made.store(true, Ordering::Relaxed);
         }
     }
 
-    fn has_gone(&self) -> bool {
-        match &self.stream {
-            Some(is_finished) => !is_finished.load(Ordering::Relaxed),
-            None => self.connection.is_lost.load(Ordering::Relaxed),
+    /// Notes that a piece of the response has been thrown away.
+    #[cold]
+    pub(super) fn give_up(&self) {
+        if let Some(is_made) = &self.stream {
+            is_made.store(false, Ordering::Relaxed);
         }
-    }
-}
-
-impl AsRef<Self> for InFlightGuard {
-    fn as_ref(&self) -> &Self {
-        self
     }
 }
 
@@ -793,6 +886,10 @@ impl AsMut<Self> for InFlightGuard {
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.connection.end(self.key, self.size, self.has_gone());
+        let is_made = self
+            .stream
+            .as_ref()
+            .map(|made| made.load(Ordering::Relaxed));
+        self.connection.end(self.key, self.size, is_made);
     }
 }

@@ -80,7 +80,24 @@ impl Followed {
     pub(crate) fn note_read(&mut self, bytes: &[u8]) {
         if let Some(frames) = &mut self.frames {
             frames.receive(bytes);
-            self.io.connection().note_open_streams(frames.open());
+            self.note_received();
+        }
+    }
+
+    /// Notes that the client has gone, in whatever way.
+    #[cold]
+    fn note_end(&mut self) {
+        if let Some(frames) = &mut self.frames {
+            frames.receive_end();
+            self.note_received();
+        }
+    }
+
+    fn note_received(&mut self) {
+        if let Some(frames) = &mut self.frames {
+            let connection = self.io.connection();
+            connection.note_open_streams(frames.open());
+            connection.shared.note_given_up(frames.take_given_up());
         }
     }
 
@@ -173,11 +190,11 @@ impl AsyncRead for Followed {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
         self.look(&polled);
-        ready!(polled)?;
+        ready!(polled).inspect_err(|_| self.note_end())?;
         let is_end = buffer.filled().len() == before && buffer.remaining() > 0;
-        match &mut self.frames {
-            Some(frames) if is_end => frames.receive_end(),
-            _ => self.note_read(&buffer.filled()[before..]),
+        match is_end {
+            true => self.note_end(),
+            false => self.note_read(&buffer.filled()[before..]),
         }
         Poll::Ready(Ok(()))
     }
@@ -191,7 +208,7 @@ impl AsyncWrite for Followed {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.look(&polled);
-        let count = ready!(polled)?;
+        let count = ready!(polled).inspect_err(|_| self.note_end())?;
         self.note_written(count, &[IoSlice::new(bytes)]);
         Poll::Ready(Ok(count))
     }
@@ -203,7 +220,7 @@ impl AsyncWrite for Followed {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
         self.look(&polled);
-        let count = ready!(polled)?;
+        let count = ready!(polled).inspect_err(|_| self.note_end())?;
         self.note_written(count, slices);
         Poll::Ready(Ok(count))
     }

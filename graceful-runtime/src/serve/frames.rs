@@ -11,6 +11,7 @@
 //!    here ([`Frames::answer`]), and the connection ends as if it had.
 
 use std::collections::BTreeSet;
+use std::mem;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,8 @@ pub(super) struct Frames {
     received: Direction,
     sent: Direction,
     open: BTreeSet<u32>,
+    /// How many of them the client has given up on, that nobody has taken note of.
+    given_up: usize,
     /// The highest stream that the client has opened.
     last: u32,
     leave: Leave,
@@ -74,7 +77,7 @@ impl Frames {
         while let Some(frame) = self.received.next(&mut bytes) {
             match frame.kind {
                 HEADERS => self.opened(frame.stream),
-                RST_STREAM => drop(self.open.remove(&frame.stream)),
+                RST_STREAM => self.given_up += usize::from(self.open.remove(&frame.stream)),
                 PING if frame.has(ACK) && self.leave == Leave::Asked(frame.payload) => {
                     self.leave = Leave::Answered;
                 }
@@ -83,9 +86,15 @@ impl Frames {
         }
     }
 
-    /// Takes that the client sends no more.
+    /// Takes that the client sends no more, which is the end of all streams.
     pub(super) fn receive_end(&mut self) {
         self.leave = Leave::Gone;
+        self.given_up += mem::take(&mut self.open).len();
+    }
+
+    /// Returns how many streams the client has given up on since the last call.
+    pub(super) fn take_given_up(&mut self) -> usize {
+        mem::take(&mut self.given_up)
     }
 
     fn opened(&mut self, stream: u32) {

@@ -64,6 +64,15 @@ pub(super) async fn exchange<S: HttpService>(io: Io, service: S, connection: &Ar
     connection.becomes_http2();
     let mut io = Followed::new(io);
     io.follow(HTTP2_PREFACE.len());
+    run(io, service, connection).await;
+    if connection.drain().is_some() {
+        connection.streams_ended().await;
+    }
+    connection.settle();
+}
+
+/// Has hyper serve the connection; nothing is left of that afterwards but tasks for streams that have ended.
+async fn run<S: HttpService>(io: Followed, service: S, connection: &Arc<Connection>) {
     let service = Tracked::new(service, Arc::clone(connection));
     let builder = connection.shared.http2.builder();
     let mut hyper = pin!(builder.serve_connection(TokioIo::new(io), service));
@@ -97,7 +106,6 @@ pub(super) async fn exchange<S: HttpService>(io: Io, service: S, connection: &Ar
         }
     })
     .await;
-    connection.settle();
 }
 
 /// Bounds the end of a connection whose client has been told of it.

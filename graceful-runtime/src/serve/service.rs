@@ -247,9 +247,27 @@ pub(crate) enum Held<G> {
     Http2(Arc<G>),
 }
 
-impl<G: AsMut<InFlightGuard> + AsRef<InFlightGuard>> Held<G> {
+/// Something with a guard in it.
+pub(crate) trait Guard: AsMut<InFlightGuard> {
+    fn is_http2(&self) -> bool;
+
+    /// Notes that the body is at its end.
+    fn finish(&self);
+}
+
+impl Guard for InFlightGuard {
+    fn is_http2(&self) -> bool {
+        Self::is_http2(self)
+    }
+
+    fn finish(&self) {
+        Self::finish(self);
+    }
+}
+
+impl<G: Guard> Held<G> {
     pub(crate) fn new(guard: G) -> Self {
-        match guard.as_ref().is_http2() {
+        match guard.is_http2() {
             true => Self::Http2(Arc::new(guard)),
             false => Self::Http1(guard),
         }
@@ -258,7 +276,7 @@ impl<G: AsMut<InFlightGuard> + AsRef<InFlightGuard>> Held<G> {
     /// Notes that the body is at its end.
     pub(crate) fn finish(&self) {
         if let Self::Http2(guard) = self {
-            (**guard).as_ref().finish();
+            guard.finish();
         }
     }
 
@@ -275,9 +293,20 @@ impl<G: AsMut<InFlightGuard> + AsRef<InFlightGuard>> Held<G> {
 }
 
 /// A piece of a body.
-pub(super) struct Piece<D> {
+pub(super) struct Piece<D: Buf> {
     data: D,
-    _guard: Option<Arc<InFlightGuard>>,
+    /// Where it is sent on a stream of HTTP/2.
+    guard: Option<Arc<InFlightGuard>>,
+}
+
+impl<D: Buf> Drop for Piece<D> {
+    fn drop(&mut self) {
+        if let Some(guard) = &self.guard
+            && self.data.has_remaining()
+        {
+            guard.give_up();
+        }
+    }
 }
 
 impl<D: Buf> Buf for Piece<D> {
@@ -328,10 +357,7 @@ impl<B: Body> Body for TrackedBody<B> {
         let hold = |data: B::Data| {
             let size = data.remaining();
             let guard = this.guard.as_mut().and_then(|guard| guard.piece(size));
-            Piece {
-                data,
-                _guard: guard,
-            }
+            Piece { data, guard }
         };
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(hold))))
     }

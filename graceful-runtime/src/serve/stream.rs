@@ -282,7 +282,7 @@ impl Io {
     fn note_written<T>(&self, written: &Poll<io::Result<T>>) {
         self.connection.note_write(written.is_pending());
         if matches!(written, Poll::Ready(Err(_))) {
-            self.connection.note_loss();
+            self.connection.note_failure();
         }
     }
 
@@ -431,7 +431,7 @@ impl AsyncWrite for Io {
         }
         let flushed = self.stream().poll_flush(cx);
         // hyper flushes when it has written everything; TLS may still hold some of it.
-        self.connection.note_write(flushed.is_pending());
+        self.note_written(&flushed);
         flushed
     }
 

@@ -120,6 +120,7 @@ fn app() -> Router {
     Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/sleep", get(sleep))
+        .route("/panic", get(panic))
         .route("/upload", post(upload))
         .route("/big", get(big))
         .route("/peer", get(peer))
@@ -156,6 +157,12 @@ async fn sleep(uri: Uri) -> &'static str {
     let ms = ms.unwrap_or_default();
     tokio::time::sleep(Duration::from_millis(ms)).await;
     "slept"
+}
+
+async fn panic(uri: Uri) {
+    println!("handling /panic");
+    sleep(uri).await;
+    panic!("as the client wished");
 }
 
 /// Answers as [`graceful_tests::echo`] does, and with an error where nobody knows.
