@@ -198,7 +198,9 @@ fn c6_half_a_head_that_is_never_completed_is_ended(listen: &Listen) {
             rest.is_empty() || rest.starts_with(b"HTTP/1.1 408 "),
             "{rest:?}"
         );
-        listen.expect_clean_end(server);
+        let log = listen.expect_clean_end(server);
+        let is_counted = log.has(", 1 half request timed out");
+        assert_eq!(is_counted, !rest.is_empty(), "{first:?}: {log}");
     }
 }
 

@@ -32,6 +32,7 @@ in_clear_text_and_over_tls! {
     a_client_that_vanishes_is_noticed_by_the_keep_alive
     more_streams_than_allowed_are_refused
     k7_streams_that_the_client_has_reset_are_counted_and_named
+    a_stream_on_which_only_the_client_goes_on_is_waited_for_and_named
     k7_who_leaves_as_the_last_is_counted_and_named
     k7_who_does_not_read_on_has_left
     k9_a_websocket_is_told_named_and_waited_for
@@ -326,6 +327,36 @@ fn k7_streams_that_the_client_has_reset_are_counted_and_named(way: &Way) {
         let name = format!("GET {path} from 127.0.0.1:");
         assert!(line.contains(&name), "{line}");
     }
+}
+
+fn a_stream_on_which_only_the_client_goes_on_is_waited_for_and_named(way: &Way) {
+    let (server, mut client) = way.start_with("echo", &["timeout=8s"]);
+    client.upload(1, "/read_on");
+    client.wait_for(|frame| {
+        matches!(
+            frame,
+            Frame::Data {
+                stream: 1,
+                end: true,
+                ..
+            }
+        )
+    });
+    server.drain();
+    // Longer than a connection is kept that has no stream, with pauses that are shorter.
+    for _ in 0..5 {
+        sleep(Duration::from_secs(1));
+        client.data(1, &[b'x'; 1000], false);
+    }
+    assert!(
+        server.log().has("waiting for 1 half-closed stream; "),
+        "{}",
+        server.log()
+    );
+    client.data(1, b"", true);
+    client.rest();
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has("read 5000 bytes"), "{log}");
 }
 
 /// The handler ends in a task of its own, and later than the connection.

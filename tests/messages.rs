@@ -252,7 +252,7 @@ fn ends_at_once_after_posts(listen: &Listen) -> bool {
     for mut connection in connections {
         connection.expect_eof();
     }
-    exit.code == Some(0) && exit.log.has(": nothing was in flight")
+    exit.code == Some(0) && exit.log.has(": no request was in flight")
 }
 
 fn k5_an_early_answer_can_be_read(listen: &Listen) {

@@ -341,6 +341,25 @@ fn k7_what_is_dropped_because_its_client_has_gone_is_counted_and_named() {
 }
 
 #[test]
+fn k7_what_has_been_left_is_counted_at_a_forced_end_too() {
+    let server = server!("echo", "timeout=60s");
+    let mut leaving = server.connect();
+    leaving.send(get("/sleep?ms=50000&who=me"));
+    let _staying = server.sleeping(50000);
+    server.wait_for_times("handling /sleep", 2);
+    server.signal(Signal::INT);
+    server.wait_for("draining 2 requests");
+    drop(leaving);
+    server.wait_for("dropped /sleep");
+    // Later than a second press of the same Ctrl-C.
+    server.wait_for("waiting for 1 request");
+    server.signal(Signal::INT);
+    let log = server.exit_within(SOON).expect(130);
+    let counted = "; 0 requests finished, 1 cut, 1 left by its client: GET /sleep from 127.0.0.1:";
+    assert!(log.has(counted), "{log}");
+}
+
+#[test]
 fn k7_a_response_that_is_being_written_at_the_signal_is_counted() {
     let path = "/big?bytes=20000000";
     let start = || {
@@ -390,5 +409,5 @@ fn with_nothing_in_flight_the_last_line_says_so() {
     let server = server!("echo", "timeout=60s");
     server.signal(Signal::TERM);
     let log = server.exit_within(SOON).expect(0);
-    assert!(log.has(": nothing was in flight"), "{log}");
+    assert!(log.has(": no request was in flight"), "{log}");
 }

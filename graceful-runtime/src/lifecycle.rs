@@ -81,6 +81,8 @@ pub(crate) struct Lifecycle {
     pub(crate) has_predecessor: bool,
     /// Requests that were answered since the trigger.
     pub(crate) finished: AtomicUsize,
+    /// How many requests had begun to come since the trigger, and did not come to their end in time.
+    pub(crate) timed_out: AtomicUsize,
     /// Requests that were dropped since the trigger.
     pub(crate) gone: Gone,
     phase: watch::Sender<Phase>,
@@ -180,6 +182,7 @@ impl Lifecycle {
             service_manager: heritage.service_manager,
             has_predecessor: heritage.has_predecessor,
             finished: AtomicUsize::new(0),
+            timed_out: AtomicUsize::new(0),
             gone: Gone::default(),
             phase: watch::Sender::new(Phase::Starting),
             phase_now: AtomicU8::new(Phase::Starting as u8),

@@ -16,6 +16,7 @@ use tracing::subscriber::NoSubscriber;
 
 use crate::lifecycle::{Lifecycle, Successor, Trigger};
 use crate::phase::Phase;
+use crate::serve::{Activity, Connection};
 use crate::shutdown::Reason;
 use crate::signal::Signal;
 use crate::text::printable;
@@ -389,12 +390,8 @@ pub(crate) fn interrupted(lifecycle: &Lifecycle) -> Line {
 fn forced(lifecycle: &Lifecycle, why: &str) -> Line {
     let census = Census::take(lifecycle);
     let names = census.named();
-    let finished = count(lifecycle.finished.load(Ordering::Relaxed), "request");
-    Line::warn(format!(
-        "{why}: cutting {names}; {finished} finished, {} cut",
-        census.work()
-    ))
-    .with(Facts {
+    let counts = counts(lifecycle, census.work());
+    Line::warn(format!("{why}: cutting {names}; {counts}")).with(Facts {
         requests: Some(census.requests.len()),
         cut: Some(census.work()),
         ..Facts::of(lifecycle)
@@ -405,13 +402,11 @@ fn forced(lifecycle: &Lifecycle, why: &str) -> Line {
 pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
     let trigger = lifecycle.trigger()?;
     let is_silent = matches!(trigger.reason, Reason::Finished | Reason::Failed);
-    let finished = lifecycle.finished.load(Ordering::Relaxed);
-    if is_silent && finished == 0 {
+    let cut = lifecycle.cut_count();
+    if is_silent && ended(lifecycle) + cut == 0 {
         return None;
     }
     let spent = Span(trigger.budget.begin().elapsed());
-    let cut = lifecycle.cut_count();
-    let gone = lifecycle.gone.count();
     let mut text = match lifecycle.successor() {
         Some(Successor::Serves(pid)) => {
             format!("process {pid} serves; this one drained in {spent}")
@@ -424,16 +419,10 @@ pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
         }
         None => format!("stopped in {spent}"),
     };
-    text.push_str(": ");
-    match finished + cut + gone {
-        0 => text.push_str("nothing was in flight"),
-        _ => {
-            let _ = write!(text, "{} finished, {cut} cut", count(finished, "request"));
-        }
-    }
-    if gone > 0 {
-        let _ = write!(text, ", {}", lifecycle.gone);
-    }
+    let _ = match ended(lifecycle) + cut {
+        0 => write!(text, ": no request was in flight"),
+        _ => write!(text, ": {}", counts(lifecycle, cut)),
+    };
     let is_bad = cut > 0 || matches!(lifecycle.successor(), Some(Successor::Lost(_)));
     let line = match is_bad {
         false => Line::info(text),
@@ -449,12 +438,37 @@ pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
     }))
 }
 
+/// Returns how many requests have ended since the trigger that were not cut, in whatever way.
+fn ended(lifecycle: &Lifecycle) -> usize {
+    let finished = lifecycle.finished.load(Ordering::Relaxed);
+    finished + lifecycle.gone.count() + lifecycle.timed_out.load(Ordering::Relaxed)
+}
+
+/// Counts how what there was since the trigger has ended.
+fn counts(lifecycle: &Lifecycle, cut: usize) -> String {
+    let finished = count(lifecycle.finished.load(Ordering::Relaxed), "request");
+    let mut text = format!("{finished} finished, {cut} cut");
+    if lifecycle.gone.count() > 0 {
+        let _ = write!(text, ", {}", lifecycle.gone);
+    }
+    match lifecycle.timed_out.load(Ordering::Relaxed) {
+        0 => {}
+        half => {
+            let _ = write!(text, ", {} timed out", count(half, "half request"));
+        }
+    }
+    text
+}
+
 /// Everything that a shutdown waits for, at one moment.
 #[derive(Debug)]
 pub(crate) struct Census {
     /// In words, the oldest first.
     pub(crate) requests: Vec<String>,
-    pub(crate) idle: usize,
+    idle: usize,
+    half_requests: usize,
+    half_closed_streams: usize,
+    closing: usize,
     upgraded: Vec<String>,
     tasks: Vec<String>,
     hooks: Vec<String>,
@@ -477,6 +491,9 @@ impl Census {
         let mut census = Self {
             requests: Vec::new(),
             idle: 0,
+            half_requests: 0,
+            half_closed_streams: 0,
+            closing: 0,
             upgraded: Vec::new(),
             tasks: Vec::new(),
             hooks: Vec::new(),
@@ -518,7 +535,7 @@ impl Census {
         census
     }
 
-    fn add_connection(&mut self, connection: &crate::serve::Connection) {
+    fn add_connection(&mut self, connection: &Connection) {
         let requests = connection.requests();
         let peer = connection.peer();
         if connection.is_upgraded() {
@@ -529,7 +546,12 @@ impl Census {
             let what = format!("one or more whose responses {peer} does not read");
             self.requests.push(what);
         } else if requests.is_empty() && connection.open_streams().unwrap_or(0) == 0 {
-            self.idle += 1;
+            match connection.activity() {
+                Activity::Idle => self.idle += 1,
+                Activity::HalfRequest => self.half_requests += 1,
+                Activity::HalfClosed(streams) => self.half_closed_streams += streams,
+                Activity::Closing => self.closing += 1,
+            }
         }
         for request in requests {
             let age = Span(request.started.elapsed());
@@ -542,13 +564,24 @@ impl Census {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.work() + self.idle == 0
+        let others = self.connections().map(|(number, _)| number);
+        self.work() + others.iter().sum::<usize>() == 0
     }
 
     /// Returns how much there is that somebody waits for.
     pub(crate) fn work(&self) -> usize {
         let named: usize = self.kinds().iter().map(|(names, _)| names.len()).sum();
         named + self.queued
+    }
+
+    /// Counts connections that have no request in flight, by what they do.
+    fn connections(&self) -> [(usize, &'static str); 4] {
+        [
+            (self.half_requests, "half request"),
+            (self.half_closed_streams, "half-closed stream"),
+            (self.closing, "closing connection"),
+            (self.idle, "idle connection"),
+        ]
     }
 
     /// Says what there is to wait for where nothing can be named.
@@ -605,9 +638,12 @@ impl Census {
             parts.push(part);
         }
         parts.extend(first(&self.backlogs, &mut room).iter().cloned());
-        if self.idle > 0 {
-            parts.push(count(self.idle, "idle connection"));
-        }
+        let others = self.connections().into_iter();
+        parts.extend(
+            others
+                .filter(|(number, _)| *number > 0)
+                .map(|(number, kind)| count(number, kind)),
+        );
         if parts.is_empty() {
             parts.push(self.unseen());
         }
@@ -631,17 +667,11 @@ fn first<'a>(names: &'a [String], room: &mut usize) -> &'a [String] {
 /// Counts everything, as in ` 2 requests, 5 idle connections`.
 impl Display for Census {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [requests, upgraded, tasks, hooks] =
-            self.kinds().map(|(names, kind)| (names.len(), kind));
+        let [requests, rest @ ..] = self.kinds().map(|(names, kind)| (names.len(), kind));
         let mut separator = " ";
-        for (number, kind) in [
-            requests,
-            (self.idle, "idle connection"),
-            upgraded,
-            tasks,
-            hooks,
-            (self.queued, "queued connection"),
-        ] {
+        let others = self.connections().into_iter().chain(rest);
+        let queued = (self.queued, "queued connection");
+        for (number, kind) in [requests].into_iter().chain(others).chain([queued]) {
             if number > 0 {
                 write!(f, "{separator}{}", count(number, kind))?;
                 separator = ", ";

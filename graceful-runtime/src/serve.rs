@@ -39,7 +39,7 @@ use crate::timer::wait_until;
 pub(crate) use self::close::{close, may_close_at_once};
 #[cfg(feature = "adapt")]
 pub(crate) use self::connection::InFlightGuard;
-pub(crate) use self::connection::{Connection, Shared};
+pub(crate) use self::connection::{Activity, Connection, Shared};
 #[cfg(feature = "adapt")]
 pub(crate) use self::followed::Followed;
 use self::http::Security;

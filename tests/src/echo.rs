@@ -87,6 +87,7 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
         "/stream" => stream(query.number("n"), query.milliseconds("ms")),
         "/events" => events(),
         "/upload" => upload(request, query.text("wait") == Some("drain")).await,
+        "/read_on" => read_on(request),
         "/early" => status(StatusCode::PAYLOAD_TOO_LARGE, filler(query.number("bytes"))),
         "/big" => {
             sleep(query.milliseconds("ms")).await;
@@ -195,6 +196,17 @@ async fn upload(request: Request<Incoming>, in_the_drain: bool) -> Response<Body
         Ok(body) => text(body.to_bytes().len().to_string()),
         Err(error) => status(StatusCode::BAD_REQUEST, Bytes::from(error.to_string())),
     }
+}
+
+/// Answers at once, and reads on.
+fn read_on(request: Request<Incoming>) -> Response<Body> {
+    tokio::spawn(async move {
+        match request.into_body().collect().await {
+            Ok(body) => println!("read {} bytes", body.to_bytes().len()),
+            Err(error) => println!("read nothing: {error}"),
+        }
+    });
+    text("reading")
 }
 
 /// Answers the request's body, with the process id before it, after a while.

@@ -83,22 +83,36 @@ impl Http2 {
     #[track_caller]
     pub fn head(&mut self, stream: u32, path: &str) {
         // A literal `:method`.
-        let sent = self.try_ask(stream, b"\x02\x04HEAD", path);
+        let sent = self.try_ask(stream, END_HEADERS | END_STREAM, b"\x02\x04HEAD", path);
+        sent.expect("the connection takes what is sent");
+    }
+
+    /// Begins a POST request on `stream`, whose body is to come.
+    #[track_caller]
+    pub fn upload(&mut self, stream: u32, path: &str) {
+        // `:method: POST`.
+        let sent = self.try_ask(stream, END_HEADERS, &[0x83], path);
         sent.expect("the connection takes what is sent");
     }
 
     fn try_get(&mut self, stream: u32, path: &str) -> std::io::Result<()> {
         // `:method: GET`.
-        self.try_ask(stream, &[0x82], path)
+        self.try_ask(stream, END_HEADERS | END_STREAM, &[0x82], path)
     }
 
-    fn try_ask(&mut self, stream: u32, method: &[u8], path: &str) -> std::io::Result<()> {
+    fn try_ask(
+        &mut self,
+        stream: u32,
+        flags: u8,
+        method: &[u8],
+        path: &str,
+    ) -> std::io::Result<()> {
         let length = u8::try_from(path.len()).ok().filter(|length| *length < 127);
         // `:scheme: http`, a literal `:authority` and a literal `:path`, as RFC 7541 numbers them.
         let mut block = [method, &[0x86, 0x01, 4], b"test"].concat();
         block.extend_from_slice(&[0x04, length.expect("the paths of tests are short")]);
         block.extend_from_slice(path.as_bytes());
-        self.try_send(HEADERS, END_HEADERS | END_STREAM, stream, &block)
+        self.try_send(HEADERS, flags, stream, &block)
     }
 
     /// Asks for a WebSocket on `stream` (RFC 8441).

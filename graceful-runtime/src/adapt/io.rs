@@ -16,8 +16,8 @@ use super::tunnels::EndedBy;
 use super::{Adapter, origin};
 use crate::registry::Member;
 use crate::serve::{
-    self, Connection, Due, Followed, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Mood, Peer, Shared, close,
-    has_unread, may_close_at_once,
+    self, Activity, Connection, Due, Followed, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Mood, Peer,
+    Shared, close, has_unread, may_close_at_once,
 };
 
 /// The first byte of a TLS connection: a record that holds a handshake (RFC 8446, section 5.1).
@@ -184,11 +184,14 @@ impl Io {
                 return Poll::Ready(due);
             }
             let has_unread = self.io.get_ref().is_some_and(has_unread);
-            return match has_unread {
+            if has_unread && self.protocol != Protocol::Http2 {
                 // The runtime has not heard of it yet, and will; of HTTP/2 nobody reads it any more.
-                true if self.protocol != Protocol::Http2 => Poll::Pending,
-                _ => Poll::Ready(due),
-            };
+                return Poll::Pending;
+            }
+            if self.connection().activity() == Activity::HalfRequest {
+                self.connection().note_timed_out();
+            }
+            return Poll::Ready(due);
         }
     }
 

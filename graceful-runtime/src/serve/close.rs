@@ -36,6 +36,7 @@ pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
     if may_close_at_once(&stream, connection) {
         return;
     }
+    connection.note_closing();
     let mut patience = Patience::with(&stream);
     let shutdown = poll_fn(|cx| {
         patience.look(&stream);

@@ -36,6 +36,18 @@ const UNKNOWN: u32 = u32::MAX;
 /// The longest round trip that an HTTP/2 client is given in a drain; Envoy's `drain_timeout` for it.
 const GOAWAY_LIMIT: Duration = Duration::from_secs(5);
 
+/// What a connection does that has no request in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    Idle,
+    /// A part of a request has come that the service has not been asked for.
+    HalfRequest,
+    /// On so many streams of HTTP/2 the server has ended, and the client goes on.
+    HalfClosed(usize),
+    /// What was sent is to arrive.
+    Closing,
+}
+
 /// How far an HTTP/2 client has come with the PING behind the GOAWAY.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -228,6 +240,11 @@ pub(crate) struct Connection {
     answer: AtomicU8,
     /// How many streams of HTTP/2 are open; [`UNKNOWN`] where nobody follows its frames.
     open_streams: AtomicU32,
+    /// On how many the server has ended, and the client has not.
+    half_closed_streams: AtomicU32,
+    /// The begin of something has come that cannot be given to hyper yet.
+    has_begun_early: AtomicBool,
+    is_closing: AtomicBool,
     is_upgraded: AtomicBool,
     is_http2: AtomicBool,
     /// Requests that ended, whose responses may not have been written yet: all since the trigger, and before it one
@@ -276,6 +293,9 @@ impl Connection {
             progress: AtomicU32::new(0),
             answer: AtomicU8::new(Answer::Far as u8),
             open_streams: AtomicU32::new(UNKNOWN),
+            half_closed_streams: AtomicU32::new(0),
+            has_begun_early: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
             is_upgraded: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             unsettled: AtomicU32::new(0),
@@ -337,6 +357,34 @@ impl Connection {
             // Another framework's requests may be known, but not that they came on this connection.
             Some(open) => self.abort.get().is_some() && open > state.requests.len(),
             None => state.requests.len() == 0 && state.unwritten.is_none() && !self.is_http2(),
+        }
+    }
+
+    /// Returns what a connection does that has no request in flight.
+    pub(crate) fn activity(&self) -> Activity {
+        if self.is_closing.load(Ordering::Relaxed) {
+            return Activity::Closing;
+        }
+        match self.half_closed_streams.load(Ordering::Relaxed) as usize {
+            0 => {}
+            streams => return Activity::HalfClosed(streams),
+        }
+        let framing = &mut self.state().framing;
+        let awaits = framing.as_mut().map(Framing::awaits);
+        let has_begun = self.may_have_begun() && awaits == Some(Awaits::RestOfHead);
+        match has_begun || self.has_begun_early.load(Ordering::Relaxed) {
+            true => Activity::HalfRequest,
+            false => Activity::Idle,
+        }
+    }
+
+    /// Notes that the rest of a request did not come in its time, which ends the connection.
+    #[cold]
+    pub(crate) fn note_timed_out(&self) {
+        let lifecycle = &self.shared.lifecycle;
+        let is_first = !self.is_closing.swap(true, Ordering::Relaxed);
+        if is_first && lifecycle.phase() >= Phase::LameDuck {
+            lifecycle.timed_out.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -406,10 +454,23 @@ impl Connection {
         self.is_write_blocked.store(is_blocked, Ordering::Relaxed);
     }
 
-    /// Notes how many streams of HTTP/2 are open.
-    pub(super) fn note_open_streams(&self, count: usize) {
-        let count = u32::try_from(count).unwrap_or(UNKNOWN - 1);
-        self.open_streams.store(count, Ordering::Relaxed);
+    /// Notes on how many streams of HTTP/2 the server owes something, and on how many only the client may go on.
+    pub(super) fn note_streams(&self, open: usize, half_closed: usize) {
+        let open = u32::try_from(open).unwrap_or(UNKNOWN - 1);
+        self.open_streams.store(open, Ordering::Relaxed);
+        let half_closed = u32::try_from(half_closed).unwrap_or(u32::MAX);
+        self.half_closed_streams
+            .store(half_closed, Ordering::Relaxed);
+    }
+
+    /// Notes whether the begin of something has come that cannot be given to hyper yet.
+    pub(super) fn note_begin(&self, has_begun: bool) {
+        self.has_begun_early.store(has_begun, Ordering::Relaxed);
+    }
+
+    /// Notes that the connection is being closed.
+    pub(super) fn note_closing(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
     }
 
     /// Returns how many streams of HTTP/2 are open, where that is known.

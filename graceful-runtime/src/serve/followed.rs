@@ -73,7 +73,7 @@ impl Followed {
     /// before, if anything, were whole frames.
     pub(crate) fn follow(&mut self, preface: usize) {
         self.frames = Some(Box::new(Frames::behind_preface(preface)));
-        self.io.connection().note_open_streams(0);
+        self.io.connection().note_streams(0, 0);
     }
 
     /// Notes bytes of frames that are read.
@@ -96,8 +96,11 @@ impl Followed {
     fn note_received(&mut self) {
         if let Some(frames) = &mut self.frames {
             let connection = self.io.connection();
-            connection.note_open_streams(frames.open());
+            connection.note_streams(frames.open(), frames.half_closed());
             connection.shared.note_given_up(frames.take_given_up());
+            if frames.take_goes_on() {
+                connection.note_progress();
+            }
         }
     }
 
@@ -116,7 +119,9 @@ impl Followed {
         if frames.asks() && !was_asked {
             self.arrivals.ping = Some(self.arrivals.sent);
         }
-        self.io.connection().note_open_streams(frames.open());
+        self.io
+            .connection()
+            .note_streams(frames.open(), frames.half_closed());
     }
 
     /// Looks how much the client has taken, where it is to be told of the end of the connection.

@@ -5,12 +5,13 @@
 //! (RFC 9113, section 4.1). Nothing is looked at but their heads, and the payloads of PING and GOAWAY.
 //!
 //! 1. A stream is open from its HEADERS on until the server's side of it ends, or either side resets it. What is
-//!    sent counts when the socket has taken the whole frame.
+//!    sent counts when the socket has taken the whole frame. From then on it is half-closed, until the client ends its
+//!    side, too, or somebody resets it.
 //! 2. A server leaves by a GOAWAY that takes back nothing, with a PING behind it; when that is answered, by a second
 //!    GOAWAY with the last stream (section 6.8). For a client that does not answer in its time, the answer is made
 //!    here ([`Frames::answer`]), and the connection ends as if it had.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 #[cfg(test)]
@@ -39,12 +40,23 @@ pub(super) type Short = [u8; HEAD + PAYLOAD];
 pub(super) struct Frames {
     received: Direction,
     sent: Direction,
-    open: BTreeSet<u32>,
+    open: BTreeMap<u32, Client>,
+    /// The streams on which only the client may go on.
+    half_closed: BTreeSet<u32>,
+    /// Something has come on one of those, that nobody has taken note of.
+    goes_on: bool,
     /// How many of them the client has given up on, that nobody has taken note of.
     given_up: usize,
     /// The highest stream that the client has opened.
     last: u32,
     leave: Leave,
+}
+
+/// Whether a client may send more on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Client {
+    Sends,
+    HasEnded,
 }
 
 /// How far the server has come in saying that it leaves.
@@ -76,8 +88,11 @@ impl Frames {
     pub(super) fn receive(&mut self, mut bytes: &[u8]) {
         while let Some(frame) = self.received.next(&mut bytes) {
             match frame.kind {
-                HEADERS => self.opened(frame.stream),
-                RST_STREAM => self.given_up += usize::from(self.open.remove(&frame.stream)),
+                HEADERS | DATA => self.comes(frame),
+                RST_STREAM => {
+                    self.given_up += usize::from(self.open.remove(&frame.stream).is_some());
+                    self.half_closed.remove(&frame.stream);
+                }
                 PING if frame.has(ACK) && self.leave == Leave::Asked(frame.payload) => {
                     self.leave = Leave::Answered;
                 }
@@ -90,11 +105,25 @@ impl Frames {
     pub(super) fn receive_end(&mut self) {
         self.leave = Leave::Gone;
         self.given_up += mem::take(&mut self.open).len();
+        self.half_closed.clear();
     }
 
     /// Returns how many streams the client has given up on since the last call.
     pub(super) fn take_given_up(&mut self) -> usize {
         mem::take(&mut self.given_up)
+    }
+
+    fn comes(&mut self, frame: Frame) {
+        if frame.kind == HEADERS {
+            self.opened(frame.stream);
+        }
+        self.goes_on |= self.half_closed.contains(&frame.stream);
+        if frame.has(END_STREAM) {
+            self.half_closed.remove(&frame.stream);
+            if let Some(client) = self.open.get_mut(&frame.stream) {
+                *client = Client::HasEnded;
+            }
+        }
     }
 
     fn opened(&mut self, stream: u32) {
@@ -104,7 +133,14 @@ impl Frames {
         }
         self.last = stream;
         if !matches!(self.leave, Leave::Said(last) if stream > last) {
-            self.open.insert(stream);
+            self.open.insert(stream, Client::Sends);
+        }
+    }
+
+    /// The server has ended its side of `stream`.
+    fn ends(&mut self, stream: u32) {
+        if self.open.remove(&stream) == Some(Client::Sends) {
+            self.half_closed.insert(stream);
         }
     }
 
@@ -112,8 +148,11 @@ impl Frames {
     pub(super) fn send(&mut self, mut bytes: &[u8]) {
         while let Some(frame) = self.sent.next(&mut bytes) {
             match (frame.kind, self.leave) {
-                (DATA | HEADERS, _) if !frame.has(END_STREAM) => {}
-                (DATA | HEADERS | RST_STREAM, _) => drop(self.open.remove(&frame.stream)),
+                (DATA | HEADERS, _) if frame.has(END_STREAM) => self.ends(frame.stream),
+                (RST_STREAM, _) => {
+                    self.open.remove(&frame.stream);
+                    self.half_closed.remove(&frame.stream);
+                }
                 (PING, Leave::Announced) if !frame.has(ACK) => {
                     self.leave = Leave::Asked(frame.payload);
                 }
@@ -131,8 +170,18 @@ impl Frames {
             _ => Leave::Said(last),
         };
         if let Leave::Said(last) = self.leave {
-            self.open.retain(|stream| *stream <= last);
+            self.open.retain(|stream, _| *stream <= last);
         }
+    }
+
+    /// Returns on how many streams the server has ended, and the client has not.
+    pub(super) fn half_closed(&self) -> usize {
+        self.half_closed.len()
+    }
+
+    /// Tells whether something has come on those since the last call.
+    pub(super) fn take_goes_on(&mut self) -> bool {
+        mem::take(&mut self.goes_on)
     }
 
     /// Returns how many streams the server owes something on.

@@ -115,7 +115,7 @@ async fn exchange<S: HttpService>(
     loop {
         match first_bytes(&mut stream, is_http1, connection).await {
             First::Nothing => return stream,
-            First::TooSlow => return too_slow(stream).await,
+            First::TooSlow => return too_slow(stream, connection).await,
             First::Http2(bytes) => {
                 let io = Io::new(stream, bytes, Arc::clone(connection));
                 // Boxed, so that it takes no room in the many connections of HTTP/1.
@@ -130,7 +130,7 @@ async fn exchange<S: HttpService>(
                 match ended {
                     Ended::Idle => {}
                     Ended::Closed => return stream,
-                    Ended::TooSlow => return too_slow(stream).await,
+                    Ended::TooSlow => return too_slow(stream, connection).await,
                 }
             }
         }
@@ -158,7 +158,9 @@ async fn first_bytes(stream: &mut Stream, is_http1: bool, connection: &Connectio
         is_http1,
         patience: Patience::default(),
     };
-    poll_fn(|cx| first.poll(cx, stream, connection)).await
+    let first = poll_fn(|cx| first.poll(cx, stream, connection)).await;
+    connection.note_begin(false);
+    first
 }
 
 struct FirstBytes {
@@ -185,7 +187,9 @@ impl FirstBytes {
                 }
             }
             // TLS may have the begin of a request in a record that is not complete.
-            match self.has_begun() || stream.holds_back() {
+            let has_begun = self.has_begun() || stream.holds_back();
+            connection.note_begin(has_begun);
+            match has_begun {
                 true => self.patience.begin(),
                 false => self.patience.began = None,
             }
@@ -323,7 +327,8 @@ pub(crate) fn has_unread(stream: &Stream) -> bool {
         .is_some_and(|socket| crate::sys::unread(socket).is_ok_and(|count| count > 0))
 }
 
-async fn too_slow(mut stream: Stream) -> Stream {
+async fn too_slow(mut stream: Stream, connection: &Connection) -> Stream {
+    connection.note_timed_out();
     // One poll: with a full socket, the peer reads as little as it writes, and misses nothing.
     let _ = poll_once(stream.write_all(TOO_SLOW)).await;
     stream

@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
 use self::races::Race;
-use super::connection::{Connection, Shared};
+use super::connection::{Activity, Connection, Shared};
 use super::followed::Followed;
 use super::http::{self, Security};
 use super::mood::Mood;
@@ -266,6 +266,31 @@ async fn half_a_head_may_be_completed() {
                 "cut at {cut}, used: {is_used}: {rest}"
             );
             assert!(rest.contains("connection: close"), "{rest}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_is_known_as_such() {
+    let half = &GET[..GET.len() - 1];
+    for (first, activity) in [
+        ("", Activity::Idle),
+        ("\r\n", Activity::Idle),
+        ("P", Activity::HalfRequest),
+        ("G", Activity::HalfRequest),
+        (half, Activity::HalfRequest),
+        (GET, Activity::Idle),
+        (&format!("{GET}{half}"), Activity::HalfRequest),
+    ] {
+        let mut pair = Pair::new();
+        pair.send(first).await;
+        sleep(Duration::from_millis(1)).await;
+        let connection = pair.shared.connections.members().remove(0);
+        assert_eq!(connection.activity(), activity, "{first:?}");
+        if first == half {
+            pair.send(&GET[half.len()..]).await;
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(connection.activity(), Activity::Idle);
         }
     }
 }

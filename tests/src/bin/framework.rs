@@ -178,10 +178,8 @@ async fn adapted_peer(ConnectInfo(PeerAddr(address)): ConnectInfo<PeerAddr>) -> 
 async fn big(uri: Uri) -> Vec<u8> {
     println!("handling /big");
     let query = uri.query().and_then(|query| query.strip_prefix("bytes="));
-    let (count, ms) = query
-        .unwrap_or_default()
-        .split_once("&ms=")
-        .unwrap_or((query.unwrap_or_default(), "0"));
+    let query = query.unwrap_or_default();
+    let (count, ms) = query.split_once("&ms=").unwrap_or((query, "0"));
     tokio::time::sleep(Duration::from_millis(ms.parse().unwrap_or_default())).await;
     println!("finished /big");
     vec![b'x'; count.parse().unwrap_or_default()]

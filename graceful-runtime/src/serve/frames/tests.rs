@@ -150,9 +150,55 @@ fn what_is_open_is_known_in_whatever_pieces_it_comes() {
     for (what, steps, open, last) in cases {
         for piece in 1..=400 {
             let frames = follow(&steps, piece);
-            let known: Vec<u32> = frames.open.iter().copied().collect();
+            let known: Vec<u32> = frames.open.keys().copied().collect();
             assert_eq!(known, open, "{what}, in pieces of {piece}");
             assert_eq!(frames.last, last, "{what}, in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_is_half_closed_until_the_client_ends_it_or_somebody_resets_it() {
+    let goes_on = || Receives(frame(DATA, 0, 1, b"more"));
+    let reset = frame(RST_STREAM, 0, 1, &[0; 4]);
+    let early = [uploads(1), answers(1)];
+    let then = |step: Step| [&early[..], &[step]].concat();
+    for (what, steps, half_closed, has_gone_on) in [
+        ("an answer", vec![asks(1), answers(1)], 0, false),
+        ("an early answer", early.to_vec(), 1, false),
+        ("more of the upload", then(goes_on()), 1, true),
+        (
+            "more before",
+            vec![uploads(1), goes_on(), answers(1)],
+            1,
+            false,
+        ),
+        (
+            "the end",
+            then(Receives(frame(DATA, END_STREAM, 1, b""))),
+            0,
+            true,
+        ),
+        (
+            "a reset by the client",
+            then(Receives(reset.clone())),
+            0,
+            false,
+        ),
+        (
+            "a reset by the server",
+            then(Sends(reset.clone())),
+            0,
+            false,
+        ),
+    ] {
+        for piece in [1, 13, 400] {
+            let mut frames = follow(&steps, piece);
+            let known = (frames.half_closed(), frames.take_goes_on());
+            assert_eq!(known, (half_closed, has_gone_on), "{what}");
+            assert!(!frames.take_goes_on(), "it is told once");
+            frames.receive_end();
+            assert_eq!(frames.half_closed(), 0, "{what}");
         }
     }
 }
