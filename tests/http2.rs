@@ -129,11 +129,17 @@ fn expect_slow_reader_to_lose_nothing(server: Server, client: &mut Http2, answer
     // Later than a client that only was silent would be taken to know of the end; before it does.
     let asking = (answers == Answers::InTurn).then_some(90);
     let frames = client.read_slowly(Duration::from_millis(60), asking);
+    let log = server.exit_within(SOON).expect(0);
+    let named = [
+        "waiting for 1 connection with unread data; ",
+        "waiting for 1 request: GET /big",
+    ];
+    assert!(named.iter().any(|named| log.has(named)), "{log}");
+    assert!(!log.has("waiting for 1 idle"), "{log}");
     assert_eq!(body_of(1, &frames).len(), SIZE as usize, "{answers:?}");
     if asking.is_some() {
         assert_eq!(body_of(3, &frames), "hello");
     }
-    server.exit_within(SOON).expect(0);
 }
 
 fn f2_goaway_comes_twice_and_a_stream_in_between_is_served(way: &Way) {

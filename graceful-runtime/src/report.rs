@@ -468,6 +468,7 @@ pub(crate) struct Census {
     idle: usize,
     half_requests: usize,
     half_closed_streams: usize,
+    unread: usize,
     closing: usize,
     upgraded: Vec<String>,
     tasks: Vec<String>,
@@ -493,6 +494,7 @@ impl Census {
             idle: 0,
             half_requests: 0,
             half_closed_streams: 0,
+            unread: 0,
             closing: 0,
             upgraded: Vec::new(),
             tasks: Vec::new(),
@@ -550,6 +552,7 @@ impl Census {
                 Activity::Idle => self.idle += 1,
                 Activity::HalfRequest => self.half_requests += 1,
                 Activity::HalfClosed(streams) => self.half_closed_streams += streams,
+                Activity::Unread => self.unread += 1,
                 Activity::Closing => self.closing += 1,
             }
         }
@@ -564,8 +567,7 @@ impl Census {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        let others = self.connections().map(|(number, _)| number);
-        self.work() + others.iter().sum::<usize>() == 0
+        self.work() == 0 && self.connections().next().is_none()
     }
 
     /// Returns how much there is that somebody waits for.
@@ -574,14 +576,17 @@ impl Census {
         named + self.queued
     }
 
-    /// Counts connections that have no request in flight, by what they do.
-    fn connections(&self) -> [(usize, &'static str); 4] {
-        [
-            (self.half_requests, "half request"),
-            (self.half_closed_streams, "half-closed stream"),
-            (self.closing, "closing connection"),
-            (self.idle, "idle connection"),
-        ]
+    /// Counts connections that have no request in flight, by what they do; in words.
+    fn connections(&self) -> impl Iterator<Item = String> {
+        let kinds = [
+            (self.half_requests, "half request", ""),
+            (self.half_closed_streams, "half-closed stream", ""),
+            (self.unread, "connection", " with unread data"),
+            (self.closing, "closing connection", ""),
+            (self.idle, "idle connection", ""),
+        ];
+        let those = kinds.into_iter().filter(|(number, ..)| *number > 0);
+        those.map(|(number, kind, rest)| format!("{}{rest}", count(number, kind)))
     }
 
     /// Says what there is to wait for where nothing can be named.
@@ -638,12 +643,7 @@ impl Census {
             parts.push(part);
         }
         parts.extend(first(&self.backlogs, &mut room).iter().cloned());
-        let others = self.connections().into_iter();
-        parts.extend(
-            others
-                .filter(|(number, _)| *number > 0)
-                .map(|(number, kind)| count(number, kind)),
-        );
+        parts.extend(self.connections());
         if parts.is_empty() {
             parts.push(self.unseen());
         }
@@ -667,15 +667,19 @@ fn first<'a>(names: &'a [String], room: &mut usize) -> &'a [String] {
 /// Counts everything, as in ` 2 requests, 5 idle connections`.
 impl Display for Census {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [requests, rest @ ..] = self.kinds().map(|(names, kind)| (names.len(), kind));
-        let mut separator = " ";
-        let others = self.connections().into_iter().chain(rest);
-        let queued = (self.queued, "queued connection");
-        for (number, kind) in [requests].into_iter().chain(others).chain([queued]) {
-            if number > 0 {
-                write!(f, "{separator}{}", count(number, kind))?;
-                separator = ", ";
-            }
+        let in_words = |(number, kind)| (number > 0).then(|| count(number, kind));
+        let [requests, rest @ ..] = self
+            .kinds()
+            .map(|(names, kind)| in_words((names.len(), kind)));
+        let queued = in_words((self.queued, "queued connection"));
+        let rest = rest.into_iter().chain([queued]).flatten();
+        let all: Vec<_> = requests
+            .into_iter()
+            .chain(self.connections())
+            .chain(rest)
+            .collect();
+        if !all.is_empty() {
+            write!(f, " {}", all.join(", "))?;
         }
         Ok(())
     }

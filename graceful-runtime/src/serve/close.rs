@@ -39,7 +39,7 @@ pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
     connection.note_closing();
     let mut patience = Patience::with(&stream);
     let shutdown = poll_fn(|cx| {
-        patience.look(&stream);
+        patience.look(&stream, connection);
         // Fails where the peer has gone, and then the rest ends at once, too.
         let done = Pin::new(&mut stream).poll_shutdown(cx).map(drop);
         match done {
@@ -73,8 +73,9 @@ impl Patience {
         }
     }
 
-    fn look(&mut self, stream: &Stream) {
+    fn look(&mut self, stream: &Stream, connection: &Connection) {
         let count = unacknowledged(stream);
+        connection.note_unread_by_client(count > 0);
         if count < self.unacknowledged {
             self.since = Instant::now();
         }
@@ -92,14 +93,14 @@ impl Patience {
     /// Ready when the peer has had its time.
     fn poll(&mut self, cx: &mut Context<'_>, stream: &Stream, connection: &Connection) -> Poll<()> {
         loop {
-            self.look(stream);
+            self.look(stream, connection);
             let limit = match connection.drain() {
                 Some(drain) => drain.max(self.since) + self.time_draining(connection),
                 None => self.since + TIME,
             };
             ready!(self.timer.poll(limit, cx));
             let before = self.since;
-            self.look(stream);
+            self.look(stream, connection);
             if self.since == before {
                 return Poll::Ready(());
             }

@@ -44,7 +44,8 @@ pub(crate) enum Activity {
     HalfRequest,
     /// On so many streams of HTTP/2 the server has ended, and the client goes on.
     HalfClosed(usize),
-    /// What was sent is to arrive.
+    /// Its client has not taken everything that it was sent.
+    Unread,
     Closing,
 }
 
@@ -244,6 +245,8 @@ pub(crate) struct Connection {
     half_closed_streams: AtomicU32,
     /// The begin of something has come that cannot be given to hyper yet.
     has_begun_early: AtomicBool,
+    /// In a drain, and while it is closed: the client has not taken everything that it was sent.
+    is_unread: AtomicBool,
     is_closing: AtomicBool,
     is_upgraded: AtomicBool,
     is_http2: AtomicBool,
@@ -295,6 +298,7 @@ impl Connection {
             open_streams: AtomicU32::new(UNKNOWN),
             half_closed_streams: AtomicU32::new(0),
             has_begun_early: AtomicBool::new(false),
+            is_unread: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             is_upgraded: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
@@ -362,6 +366,9 @@ impl Connection {
 
     /// Returns what a connection does that has no request in flight.
     pub(crate) fn activity(&self) -> Activity {
+        if self.is_unread.load(Ordering::Relaxed) {
+            return Activity::Unread;
+        }
         if self.is_closing.load(Ordering::Relaxed) {
             return Activity::Closing;
         }
@@ -466,6 +473,11 @@ impl Connection {
     /// Notes whether the begin of something has come that cannot be given to hyper yet.
     pub(super) fn note_begin(&self, has_begun: bool) {
         self.has_begun_early.store(has_begun, Ordering::Relaxed);
+    }
+
+    /// Notes whether the client has not taken everything that it was sent.
+    pub(super) fn note_unread_by_client(&self, is_unread: bool) {
+        self.is_unread.store(is_unread, Ordering::Relaxed);
     }
 
     /// Notes that the connection is being closed.

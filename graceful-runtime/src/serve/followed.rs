@@ -135,8 +135,10 @@ impl Followed {
     fn look_in_drain(&mut self) {
         // What cannot be known counts as taken.
         let unacknowledged = self.io.get_ref().and_then(Stream::unacknowledged);
+        let unacknowledged = unacknowledged.unwrap_or(0);
         let connection = self.io.connection();
-        let arrived = self.arrivals.look(unacknowledged.unwrap_or(0) as u64);
+        connection.note_unread_by_client(unacknowledged > 0);
+        let arrived = self.arrivals.look(unacknowledged as u64);
         if arrived.is_some {
             connection.note_progress();
         }
