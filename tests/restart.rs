@@ -459,6 +459,7 @@ fn h8_the_pid_file_is_right_at_every_moment() {
         seen.iter().all(|id| order.any(|served| served == id)),
         "{seen:?} is not a part of {served:?}"
     );
+    assert!(!server.log().has("which still runs"), "{}", server.log());
     server.stop_and(|directory| assert!(!directory.join("server.pid").exists()));
 }
 
@@ -913,6 +914,28 @@ fn h8_a_successor_that_cannot_write_the_pid_file_does_not_take_over() {
     assert_ne!(named(), before);
     server.stop();
     assert!(!path.exists());
+}
+
+#[test]
+fn h8_a_pid_file_that_another_instance_has_taken_is_left_to_it() {
+    let mut server = start(&["pid_file=server.pid"]);
+    let path = server.path().join("server.pid");
+    let other = Server::start(command!("restart", format!("pid_file={}", path.display())));
+    other.wait_for(&format!(
+        "named process {}, which still runs",
+        server.serving().id()
+    ));
+    other.wait_until_ready();
+    assert_eq!(pid_in(&path), other.id());
+    server.deploy_script("exit 1", 0o755);
+    server.fail_to_restart();
+    server.set(&["pid_file=server.pid", "start=error"]);
+    server.deploy();
+    server.fail_to_restart();
+    assert_eq!(pid_in(&path), other.id());
+    server.stop_and(|_| assert_eq!(pid_in(&path), other.id()));
+    other.signal(Signal::TERM);
+    other.exit_within(SOON).expect(0);
 }
 
 #[test]

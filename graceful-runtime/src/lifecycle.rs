@@ -45,8 +45,8 @@ pub(crate) enum Message {
     State(Result<Option<Vec<u8>>, RestartError>),
     /// The successor, or the search for one, has come to something.
     Handover(Report),
-    /// The pid file names this process, or cannot be written.
-    PidFile(io::Result<()>),
+    /// The pid file names this process, in place of another that runs if it says so, or cannot be written.
+    PidFile(io::Result<Option<u32>>),
     /// The process before this one has said something.
     Predecessor(ParentEvent),
     /// The lifecycle is over and its caller goes on.

@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use crate::handover::{predecessors::is_running, program::process_descriptor};
+
 /// More than a process id and an end of line, which is all that such a file holds.
 const LENGTH_MAX: u64 = 32;
 
@@ -26,13 +28,18 @@ pub(crate) struct Keeper {
 }
 
 enum Job {
-    Write(Answer),
-    Restore,
+    Write {
+        predecessor: Option<u32>,
+        done: Answer<Option<u32>>,
+    },
+    Restore {
+        successor: u32,
+    },
     Forget,
-    Remove(Answer),
+    Remove(Answer<()>),
 }
 
-type Answer = Box<dyn FnOnce(io::Result<()>) + Send>;
+type Answer<T> = Box<dyn FnOnce(io::Result<T>) + Send>;
 
 impl Keeper {
     /// Starts the thread; it writes nothing yet.
@@ -53,14 +60,20 @@ impl Keeper {
         &self.path
     }
 
-    /// Writes the file in the name of this process, and then calls `done`.
-    pub(crate) fn write(&self, done: impl FnOnce(io::Result<()>) + Send + 'static) {
-        self.send(Job::Write(Box::new(done)));
+    /// Writes the file in the name of this process, and then calls `done` with the process that it named before, where
+    /// that still runs and is not the `predecessor`.
+    pub(crate) fn write(
+        &self,
+        predecessor: Option<u32>,
+        done: impl FnOnce(io::Result<Option<u32>>) + Send + 'static,
+    ) {
+        let done = Box::new(done);
+        self.send(Job::Write { predecessor, done });
     }
 
-    /// Writes it again where it was written and does not name this process any more.
-    pub(crate) fn restore(&self) {
-        self.send(Job::Restore);
+    /// Writes it again where it was written and a `successor` that came to nothing has changed it.
+    pub(crate) fn restore(&self, successor: u32) {
+        self.send(Job::Restore { successor });
     }
 
     /// Leaves the file to a successor.
@@ -103,13 +116,16 @@ fn work(path: &Path, queue: mpsc::Receiver<Job>) {
     let mut file = None;
     for job in queue {
         match job {
-            Job::Write(done) => {
-                let written = PidFile::write(path);
-                done(written.map(|written| file = Some(written)));
+            Job::Write { predecessor, done } => {
+                let written = PidFile::write(path, predecessor);
+                done(written.map(|(written, displaced)| {
+                    file = Some(written);
+                    displaced
+                }));
             }
-            Job::Restore => {
+            Job::Restore { successor } => {
                 // Whoever looks for it learns of a failure: the file names a process that has ended.
-                let _ = file.as_ref().map(PidFile::restore);
+                let _ = file.as_ref().map(|file| file.restore(successor));
             }
             Job::Forget => file = None,
             Job::Remove(done) => done(file.take().map_or(Ok(()), PidFile::remove)),
@@ -133,25 +149,33 @@ struct PidFile {
 impl PidFile {
     /// Writes the file in one step, over the one of a predecessor. A reader sees the old content or the new, never a part.
     ///
+    /// Returns which process it named before, too, where that runs and is neither this one nor the `predecessor`.
+    ///
     /// # Errors
     ///
     /// Where the directory does not exist or may not be written to.
-    fn write(path: impl Into<PathBuf>) -> io::Result<Self> {
+    fn write(path: &Path, predecessor: Option<u32>) -> io::Result<(Self, Option<u32>)> {
         let file = Self {
             path: path.into(),
             content: format!("{}\n", process::id()),
         };
-        file.replace().map(|()| file)
+        // What cannot be read is replaced as well.
+        let before = named(path).unwrap_or_default();
+        let is_other = |pid: &u32| *pid != process::id() && Some(*pid) != predecessor;
+        let displaced = before.filter(|pid| is_other(pid) && runs(*pid));
+        file.replace().map(|()| (file, displaced))
     }
 
-    /// Writes the file again where it does not name this process any more.
+    /// Writes the file again after a `successor` has failed, unless it names another process that runs: that is another
+    /// instance, which was started meanwhile with the same file.
     ///
     /// # Errors
     ///
     /// As [`write`](Self::write).
-    fn restore(&self) -> io::Result<()> {
-        match read(&self.path) {
-            Ok(content) if content == self.content => Ok(()),
+    fn restore(&self, successor: u32) -> io::Result<()> {
+        match named(&self.path) {
+            Ok(Some(pid)) if pid == process::id() => Ok(()),
+            Ok(Some(pid)) if pid != successor && runs(pid) => Ok(()),
             _ => self.replace(),
         }
     }
@@ -181,6 +205,16 @@ impl PidFile {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Returns the process that the file names, if it names one.
+fn named(path: &Path) -> io::Result<Option<u32>> {
+    Ok(read(path)?.trim().parse().ok())
+}
+
+/// Tells whether there is a process of that id which has not ended.
+fn runs(pid: u32) -> bool {
+    process_descriptor(pid).is_some_and(|process| is_running(&process))
 }
 
 /// Reads what may be a pid file; empty where it is something else, such as a pipe that would be waited for.
@@ -222,7 +256,11 @@ fn write_new(path: &Path, content: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{env, os::unix::fs::symlink};
+    use std::{
+        env,
+        os::unix::fs::symlink,
+        process::{Child, Command},
+    };
 
     use super::*;
 
@@ -254,7 +292,7 @@ mod tests {
     fn it_names_this_process_and_goes_with_it() {
         let directory = Directory::new("names");
         let path = directory.0.join("server.pid");
-        let file = PidFile::write(&path).unwrap();
+        let (file, _) = PidFile::write(&path, None).unwrap();
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
             format!("{}\n", process::id())
@@ -269,38 +307,105 @@ mod tests {
         let directory = Directory::new("another");
         let path = directory.0.join("server.pid");
         fs::write(&path, "1\n").unwrap();
-        let file = PidFile::write(&path).unwrap();
+        let (file, _) = PidFile::write(&path, None).unwrap();
         assert_ne!(fs::read_to_string(&path).unwrap(), "1\n");
         fs::write(&path, "2\n").unwrap();
         file.remove().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "2\n");
     }
 
+    /// Returns the id of a process that has ended.
+    fn ended() -> u32 {
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        child.id()
+    }
+
+    /// A process that runs until this is dropped.
+    struct Other(Child);
+
+    impl Other {
+        fn start() -> Self {
+            Self(Command::new("sleep").arg("60").spawn().unwrap())
+        }
+    }
+
+    impl Drop for Other {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
     #[test]
-    fn a_file_that_names_another_process_by_now_can_be_restored() {
+    fn a_successor_that_failed_is_not_named_any_more() {
         let directory = Directory::new("restored");
         let path = directory.0.join("server.pid");
-        let file = PidFile::write(&path).unwrap();
-        for content in [Some("2\n"), None] {
+        let (file, _) = PidFile::write(&path, None).unwrap();
+        let successor = Other::start();
+        for content in [
+            Some(format!("{}\n", successor.0.id())),
+            Some(format!("{}\n", ended())),
+            Some("nobody".into()),
+            None,
+        ] {
             match content {
                 Some(content) => fs::write(&path, content).unwrap(),
                 None => fs::remove_file(&path).unwrap(),
             }
-            file.restore().unwrap();
-            assert_eq!(
-                fs::read_to_string(&path).unwrap(),
-                format!("{}\n", process::id())
-            );
+            file.restore(successor.0.id()).unwrap();
+            assert_eq!(named(&path).unwrap(), Some(process::id()));
         }
         file.remove().unwrap();
         assert!(directory.names().is_empty());
     }
 
     #[test]
+    fn another_instance_stays_named_when_a_successor_fails() {
+        let directory = Directory::new("instance");
+        let path = directory.0.join("server.pid");
+        let (file, _) = PidFile::write(&path, None).unwrap();
+        let (successor, instance) = (Other::start(), Other::start());
+        fs::write(&path, format!("{}\n", instance.0.id())).unwrap();
+        file.restore(successor.0.id()).unwrap();
+        assert_eq!(named(&path).unwrap(), Some(instance.0.id()));
+        file.remove().unwrap();
+        assert_eq!(named(&path).unwrap(), Some(instance.0.id()));
+    }
+
+    #[test]
+    fn whoever_still_runs_is_said_to_have_been_named() {
+        let directory = Directory::new("displaced");
+        let path = directory.0.join("server.pid");
+        let other = Other::start();
+        for (content, predecessor, expected) in [
+            (other.0.id().to_string(), None, Some(other.0.id())),
+            (other.0.id().to_string(), Some(1), Some(other.0.id())),
+            (other.0.id().to_string(), Some(other.0.id()), None),
+            (process::id().to_string(), None, None),
+            (ended().to_string(), None, None),
+            ("nobody".into(), None, None),
+            ("0".into(), None, None),
+        ] {
+            fs::write(&path, &content).unwrap();
+            let (_, displaced) = PidFile::write(&path, predecessor).unwrap();
+            assert_eq!(displaced, expected, "{content} {predecessor:?}");
+        }
+        // As it is between its end and the moment when whoever started it takes note of that.
+        let mut zombie = Command::new("true").spawn().unwrap();
+        fs::write(&path, zombie.id().to_string()).unwrap();
+        let ended = process_descriptor(zombie.id()).unwrap();
+        while is_running(&ended) {}
+        let (_, displaced) = PidFile::write(&path, None).unwrap();
+        assert_eq!(displaced, None);
+        zombie.wait().unwrap();
+    }
+
+    #[test]
     fn a_file_that_is_gone_already_is_no_error() {
         let directory = Directory::new("gone");
         let path = directory.0.join("server.pid");
-        let file = PidFile::write(&path).unwrap();
+        let (file, _) = PidFile::write(&path, None).unwrap();
         fs::remove_file(&path).unwrap();
         file.remove().unwrap();
     }
@@ -310,10 +415,10 @@ mod tests {
         let directory = Directory::new("failure");
         let path = directory.0.join("server.pid");
         fs::create_dir(&path).unwrap();
-        PidFile::write(&path).unwrap_err();
+        PidFile::write(&path, None).unwrap_err();
         assert_eq!(directory.names(), ["server.pid"]);
-        PidFile::write(directory.0.join("missing/server.pid")).unwrap_err();
-        PidFile::write("/").unwrap_err();
+        PidFile::write(&directory.0.join("missing/server.pid"), None).unwrap_err();
+        PidFile::write(Path::new("/"), None).unwrap_err();
     }
 
     #[test]
@@ -326,14 +431,14 @@ mod tests {
             |path| symlink("/dev/zero", path).unwrap(),
         ];
         for put in put {
-            let file = PidFile::write(&path).unwrap();
+            let (file, _) = PidFile::write(&path, None).unwrap();
             fs::remove_file(&path).unwrap();
             put(&path);
             file.remove().unwrap();
-            let file = PidFile::write(&path).unwrap();
+            let (file, _) = PidFile::write(&path, None).unwrap();
             fs::remove_file(&path).unwrap();
             put(&path);
-            file.restore().unwrap();
+            file.restore(process::id()).unwrap();
             assert_eq!(read(&path).unwrap(), file.content);
             file.remove().unwrap();
         }
@@ -346,7 +451,7 @@ mod tests {
         let (path, target) = (directory.0.join("server.pid"), directory.0.join("precious"));
         fs::write(&target, "precious").unwrap();
         symlink(&target, &path).unwrap();
-        PidFile::write(&path).unwrap().remove().unwrap();
+        PidFile::write(&path, None).unwrap().0.remove().unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
     }
 }

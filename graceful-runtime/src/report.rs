@@ -281,6 +281,15 @@ pub(crate) fn pid_file_not_written(path: &Path, error: &io::Error) -> Line {
     ))
 }
 
+/// Of a file that named a process which runs: that, or what has got the id of one that has ended.
+pub(crate) fn pid_file_taken(path: &Path, pid: u32) -> Line {
+    Line::warn(format!(
+        "the pid file {} named process {pid}, which still runs, and names this one now; if that is another instance, \
+         give each a file of its own",
+        path.display()
+    ))
+}
+
 pub(crate) fn pid_file_left(error: &io::Error) -> Line {
     Line::warn(format!("failed to remove the pid file: {error}"))
 }

@@ -796,35 +796,41 @@ impl Guardian {
 
     /// Has the pid file written, which comes first: who is told that this process is ready finds it in its name.
     fn begin_take_over(&mut self) {
-        match self.succession.as_ref().and_then(Succession::pid_file) {
-            None => self.take_over(),
-            // Several servers may say that they are ready.
-            Some(_) if self.pid_file_due.is_some() => {}
-            Some(file) => {
-                let lifecycle = Arc::clone(&self.lifecycle);
-                file.write(move |written| lifecycle.tell(Message::PidFile(written)));
-                self.pid_file_due = Some(Instant::now() + PID_FILE_LIMIT);
-            }
+        // Several servers may say that they are ready.
+        if self.pid_file_due.is_some() {
+            return;
+        }
+        let succession = self.succession.as_ref();
+        match succession.is_some_and(Succession::write_pid_file) {
+            true => self.pid_file_due = Some(Instant::now() + PID_FILE_LIMIT),
+            false => self.take_over(),
         }
     }
 
-    fn on_pid_file(&mut self, written: io::Result<()>) {
+    fn on_pid_file(&mut self, written: io::Result<Option<u32>>) {
         let is_awaited = self.pid_file_due.take().is_some();
         let Some(succession) = &self.succession else {
+            return;
+        };
+        let Some(path) = succession.pid_file().map(pid_file::Keeper::path) else {
             return;
         };
         if !is_awaited || self.lifecycle.phase() != Phase::Starting {
             return;
         }
-        if let (Err(error), Some(file)) = (written, succession.pid_file()) {
-            let line = report::pid_file_not_written(file.path(), &error);
-            if succession.may_fail() {
-                // The file would name the predecessor for ever, which serves on instead.
-                self.lifecycle.set_error(line.text().into());
-                self.output.say(line);
-                return self.trigger(Reason::Failed);
+        match written {
+            Ok(None) => {}
+            Ok(Some(displaced)) => self.output.say(report::pid_file_taken(path, displaced)),
+            Err(error) => {
+                let line = report::pid_file_not_written(path, &error);
+                let is_fatal = succession.may_fail();
+                self.output.say(line.clone());
+                if is_fatal {
+                    // The file would name the predecessor for ever, which serves on instead.
+                    self.lifecycle.set_error(line.text().into());
+                    return self.trigger(Reason::Failed);
+                }
             }
-            self.output.say(line);
         }
         self.take_over();
     }

@@ -75,6 +75,8 @@ pub(crate) struct Succession {
     lifecycle: Arc<Lifecycle>,
     program: Program,
     predecessor: Option<Predecessor>,
+    /// The id of the predecessor, also when that has ended.
+    predecessor_id: Option<u32>,
     predecessors: Predecessors,
     listeners: Listeners,
     service_manager: ServiceManager,
@@ -147,6 +149,7 @@ impl Succession {
         Ok(Self {
             lifecycle: Arc::clone(lifecycle),
             program: claim.program,
+            predecessor_id: claim.predecessor.as_ref().map(Predecessor::pid),
             predecessor: claim.predecessor,
             predecessors: claim.predecessors,
             listeners: lifecycle.listeners.clone(),
@@ -212,6 +215,18 @@ impl Succession {
     /// Returns the pid file, which names this process before anybody is told that it serves.
     pub(crate) fn pid_file(&self) -> Option<&pid_file::Keeper> {
         self.pid_file.as_ref()
+    }
+
+    /// Has the pid file written; returns whether there is one.
+    pub(crate) fn write_pid_file(&self) -> bool {
+        let Some(file) = &self.pid_file else {
+            return false;
+        };
+        let lifecycle = Arc::clone(&self.lifecycle);
+        file.write(self.predecessor_id, move |written| {
+            lifecycle.tell(Message::PidFile(written));
+        });
+        true
     }
 
     /// Tells whether the predecessor serves on where this process does not take over.
@@ -283,7 +298,14 @@ impl Succession {
             .map_err(RestartError::new)
             .and_then(|plan| {
                 let lifecycle = Arc::clone(&self.lifecycle);
+                let pid_file = self.pid_file.clone();
                 Handover::start(plan, move |report| {
+                    // A successor that ended at the last moment may have put its own id there.
+                    if let (Report::Failed(failure), Some(file)) = (&report, &pid_file)
+                        && let Some(successor) = failure.successor()
+                    {
+                        file.restore(successor);
+                    }
                     lifecycle.tell(Message::Handover(report));
                 })
                 .map_err(RestartError::new)
@@ -335,10 +357,6 @@ impl Succession {
 
     /// Ends the restart, and answers those who asked for it.
     pub(crate) fn conclude(&mut self, result: &Result<(), RestartError>) {
-        if let (Err(_), Some(file)) = (result, &self.pid_file) {
-            // A successor that ended at the last moment may have put its own id there.
-            file.restore();
-        }
         for answer in self
             .restart
             .take()

@@ -342,12 +342,13 @@ impl<R: FnMut(Report)> Driver<R> {
     }
 
     fn stop(mut self) {
+        let pid = self.successor.pid();
         self.say(&ToChild::Abort);
         self.successor.terminate();
         self.wait_for_end(STOP_GRACE);
         self.successor.kill();
         self.service_manager.unmute();
-        (self.report)(Report::Failed(Failure::Aborted));
+        (self.report)(Report::Failed(Failure::Aborted { pid }));
     }
 
     /// Waits for the end of the successor, until there is no more time for that.
@@ -445,7 +446,9 @@ pub(crate) enum Failure {
         limit: Duration,
     },
     /// This process was told to stop meanwhile.
-    Aborted,
+    Aborted {
+        pid: u32,
+    },
 }
 
 /// How a successor ended.
@@ -456,6 +459,20 @@ pub(crate) enum End {
     Unknown,
     /// It closed the channel, and runs on.
     Deaf,
+}
+
+impl Failure {
+    /// Returns the process that was to be the successor, where one was started.
+    pub(crate) fn successor(&self) -> Option<u32> {
+        match self {
+            Self::Start(..) | Self::Channel(_) | Self::TooManyListeners(_) => None,
+            Self::Failed { pid, .. }
+            | Self::Ended { pid, .. }
+            | Self::Garbled { pid, .. }
+            | Self::TimedOut { pid, .. }
+            | Self::Aborted { pid } => Some(*pid),
+        }
+    }
 }
 
 impl std::error::Error for Failure {}
@@ -492,7 +509,7 @@ impl fmt::Display for Failure {
                     "the successor (process {pid}) did not become ready within `restart_timeout`, {limit:?}, and was killed"
                 )
             }
-            Self::Aborted => write!(f, "this process was told to stop meanwhile"),
+            Self::Aborted { .. } => write!(f, "this process was told to stop meanwhile"),
         }
     }
 }

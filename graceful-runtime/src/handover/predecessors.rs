@@ -56,7 +56,8 @@ impl Predecessors {
     }
 }
 
-fn is_running(process: &OwnedFd) -> bool {
+/// Tells whether the process that the descriptor stands for has not ended.
+pub(crate) fn is_running(process: &OwnedFd) -> bool {
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,

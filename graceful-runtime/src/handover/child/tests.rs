@@ -147,7 +147,7 @@ fn an_abort_asks_first_and_then_kills() {
         handover.abort();
         let report = reports.recv_timeout(LIMIT).unwrap();
         assert!(
-            matches!(report, Report::Failed(Failure::Aborted)),
+            matches!(report, Report::Failed(Failure::Aborted { .. })),
             "{report:?}"
         );
     }
