@@ -7,7 +7,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::{Path, PathBuf},
     process,
     sync::mpsc,
@@ -153,7 +153,7 @@ impl PidFile {
     ///
     /// # Errors
     ///
-    /// Where the directory does not exist or may not be written to.
+    /// Where the path is a directory or names no file, and where its directory does not exist or may not be written to.
     fn write(path: &Path, predecessor: Option<u32>) -> io::Result<(Self, Option<u32>)> {
         let file = Self {
             path: path.into(),
@@ -239,9 +239,22 @@ fn is_small(file: &File) -> io::Result<bool> {
 }
 
 /// Returns a name beside `path`, so that the rename stays within one file system.
+///
+/// # Errors
+///
+/// Where `path` is no place for a file.
 fn draft_of(path: &Path) -> io::Result<PathBuf> {
-    let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the pid file has no name");
-    let name = path.file_name().ok_or_else(no_name)?;
+    let invalid = |what| io::Error::new(io::ErrorKind::InvalidInput, what);
+    if path.as_os_str().is_empty() {
+        return Err(invalid("the path is empty"));
+    }
+    // A link to a directory, such as /var/run, would give way to the file.
+    if path.is_dir() {
+        return Err(io::Error::from_raw_os_error(libc::EISDIR));
+    }
+    let is_file = !path.as_os_str().as_bytes().ends_with(b"/");
+    let name = path.file_name().filter(|_| is_file);
+    let name = name.ok_or_else(|| invalid("the path names no file"))?;
     Ok(path.with_file_name(format!(".{}.{}", name.to_string_lossy(), process::id())))
 }
 
@@ -418,7 +431,26 @@ mod tests {
         PidFile::write(&path, None).unwrap_err();
         assert_eq!(directory.names(), ["server.pid"]);
         PidFile::write(&directory.0.join("missing/server.pid"), None).unwrap_err();
-        PidFile::write(Path::new("/"), None).unwrap_err();
+    }
+
+    #[test]
+    fn what_names_no_file_is_an_error_of_its_own() {
+        let directory = Directory::new("nothing");
+        let link = directory.0.join("link");
+        symlink(&directory.0, &link).unwrap();
+        for (path, kind) in [
+            (Path::new(""), io::ErrorKind::InvalidInput),
+            (Path::new("/"), io::ErrorKind::IsADirectory),
+            (Path::new(".."), io::ErrorKind::IsADirectory),
+            (&directory.0, io::ErrorKind::IsADirectory),
+            (&link, io::ErrorKind::IsADirectory),
+            (&directory.0.join("missing/"), io::ErrorKind::InvalidInput),
+            (&directory.0.join("missing/.."), io::ErrorKind::InvalidInput),
+        ] {
+            let error = PidFile::write(path, None).unwrap_err();
+            assert_eq!(error.kind(), kind, "{path:?}: {error}");
+        }
+        assert_eq!(directory.names(), ["link"]);
     }
 
     #[test]

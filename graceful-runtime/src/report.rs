@@ -17,6 +17,7 @@ use tracing::subscriber::NoSubscriber;
 use crate::lifecycle::{Lifecycle, Successor, Trigger};
 use crate::phase::Phase;
 use crate::serve::{Activity, Connection};
+use crate::shortage::Shortage;
 use crate::shutdown::Reason;
 use crate::signal::Signal;
 use crate::text::printable;
@@ -275,23 +276,72 @@ pub(crate) fn panicked(location: &Location<'_>) -> Line {
 }
 
 pub(crate) fn pid_file_not_written(path: &Path, error: &io::Error) -> Line {
+    let name = match path.as_os_str().is_empty() {
+        true => String::new(),
+        false => format!(" `{}`", path.display()),
+    };
+    let remedy = remedy_for_pid_file(path, error);
     Line::warn(format!(
-        "failed to write the pid file {}: {error}; check that the directory exists and is writable",
-        path.display()
+        "failed to write the pid file{name}: {error}; {remedy}"
     ))
+}
+
+/// Says what a person can do, by the kind of the error: asking the file system again might take its time.
+fn remedy_for_pid_file(path: &Path, error: &io::Error) -> String {
+    if let Some(shortage) = Shortage::of(error) {
+        return shortage.remedy().into();
+    }
+    // Who reads it need not know where the process was started.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let directory = absolute.parent().unwrap_or(&absolute).display();
+    match error.kind() {
+        io::ErrorKind::InvalidInput if path.as_os_str().is_empty() => {
+            "name a file, as in `/run/server.pid`, or look for a variable that is empty".into()
+        }
+        io::ErrorKind::InvalidInput => "name a file, as in `/run/server.pid`".into(),
+        io::ErrorKind::IsADirectory => {
+            let file = absolute.join("server.pid");
+            format!("name a file in it, as in `{}`", file.display())
+        }
+        io::ErrorKind::NotFound => format!(
+            "create the directory `{directory}` (under systemd `RuntimeDirectory=` does) or choose another path"
+        ),
+        io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(libc::EPERM) => format!(
+            "another user's file may be there, which nobody else may replace in `{directory}`; choose another path"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("let this user write to the directory `{directory}` or choose another path")
+        }
+        io::ErrorKind::NotADirectory => {
+            format!("`{directory}` is no directory: choose another path")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => format!(
+            "`{directory}` can only be read (under systemd `ReadWritePaths=` changes that): choose another path, such as below /run"
+        ),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("make room in `{directory}` or choose another path")
+        }
+        io::ErrorKind::TimedOut => format!(
+            "`{directory}` does not answer in time: choose a path on this machine, such as below /run"
+        ),
+        _ => format!("check the directory `{directory}`"),
+    }
 }
 
 /// Of a file that named a process which runs: that, or what has got the id of one that has ended.
 pub(crate) fn pid_file_taken(path: &Path, pid: u32) -> Line {
     Line::warn(format!(
-        "the pid file {} named process {pid}, which still runs, and names this one now; if that is another instance, \
+        "the pid file `{}` named process {pid}, which still runs, and names this one now; if that is another instance, \
          give each a file of its own",
         path.display()
     ))
 }
 
-pub(crate) fn pid_file_left(error: &io::Error) -> Line {
-    Line::warn(format!("failed to remove the pid file: {error}"))
+pub(crate) fn pid_file_left(path: &Path, error: &io::Error) -> Line {
+    let path = path.display();
+    Line::warn(format!(
+        "failed to remove the pid file `{path}`: {error}; remove it, as it names no server any more"
+    ))
 }
 
 /// Of a signal that was ignored when the process was started, and stays so.
@@ -718,6 +768,7 @@ impl Display for Span {
 mod tests {
     use std::fmt::Debug;
     use std::io;
+    use std::path::Path;
     use std::sync::Mutex;
     use std::time::Duration;
 
@@ -726,7 +777,61 @@ mod tests {
     use tracing::subscriber::with_default;
     use tracing::{Event, Metadata, Subscriber};
 
-    use super::{Facts, Line, Span, in_words};
+    use super::{Facts, Line, Span, in_words, pid_file_not_written};
+
+    #[test]
+    fn a_pid_file_that_cannot_be_written_has_a_remedy() {
+        let os = io::Error::from_raw_os_error;
+        for (path, error, said) in [
+            (
+                "",
+                io::ErrorKind::InvalidInput.into(),
+                "name a file, as in `/run/server.pid`",
+            ),
+            (
+                "/run",
+                os(libc::EISDIR),
+                "name a file in it, as in `/run/server.pid`",
+            ),
+            (
+                "/run/a/b",
+                os(libc::ENOENT),
+                "create the directory `/run/a`",
+            ),
+            (
+                "/run/a/b",
+                os(libc::EACCES),
+                "let this user write to the directory `/run/a`",
+            ),
+            (
+                "/tmp/b",
+                os(libc::EPERM),
+                "another user's file may be there",
+            ),
+            ("/a/b", os(libc::ENOTDIR), "`/a` is no directory"),
+            ("/a/b", os(libc::EROFS), "`/a` can only be read"),
+            ("/a/b", os(libc::ENOSPC), "make room in `/a`"),
+            ("/a/b", os(libc::EDQUOT), "make room in `/a`"),
+            ("/a/b", os(libc::EMFILE), "raise the limit of open files"),
+            (
+                "/a/b",
+                io::ErrorKind::TimedOut.into(),
+                "`/a` does not answer in time",
+            ),
+            ("/a/b", os(libc::EIO), "check the directory `/a`"),
+        ] {
+            let line = pid_file_not_written(Path::new(path), &error);
+            let remedy = line.text().split("; ").nth(1).unwrap();
+            assert!(remedy.starts_with(said), "{}", line.text());
+        }
+        let here = std::env::current_dir().unwrap();
+        let line = pid_file_not_written(Path::new("b"), &os(libc::EACCES));
+        assert!(
+            line.text().contains(here.to_str().unwrap()),
+            "{}",
+            line.text()
+        );
+    }
 
     #[test]
     fn an_error_is_said_as_a_person_would() {

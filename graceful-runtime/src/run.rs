@@ -300,10 +300,10 @@ impl Process {
         // Waits for blocking threads and for the destructors of tasks; the guardian bounds it.
         drop(runtime);
         Lifecycle::occupy_thread(outside);
-        if let Some(removed) = pid_file.map(|file| file.remove().wait(LAST_LINE_LIMIT))
-            && let Err(error) = removed
+        if let Some(file) = pid_file
+            && let Err(error) = file.remove().wait(LAST_LINE_LIMIT)
         {
-            output.say(report::pid_file_left(&error));
+            output.say(report::pid_file_left(file.path(), &error));
         }
         leave_to_guardian(&lifecycle);
         lifecycle.tell(Message::Happened(Event::Finished));
