@@ -430,6 +430,26 @@ fn a12_a_taken_port_is_exit_1_and_named() {
 }
 
 #[test]
+fn a12_whatever_an_address_is_its_error_is_one_line() {
+    for address in [
+        "127.0.0.1:3000\n",
+        "unix:/missing\n\u{1b}[2J/socket",
+        "a\nb:1",
+    ] {
+        let log = Server::spawn(command!("echo", format!("listen={address}")))
+            .exit_within(SOON)
+            .expect(1);
+        let said = log.lines_with("");
+        assert_eq!(said.len(), 2, "`main`, and the error:\n{log}");
+        let error = log.lines_with("Error: failed to listen on ");
+        assert!(
+            error[0].contains(r"\n") && !error[0].contains('\u{1b}'),
+            "{log}"
+        );
+    }
+}
+
+#[test]
 fn a13_two_thousand_usr1_for_somebody_else_do_not_hide_term() {
     let server = server!("echo", "timeout=60s", "count=USR1");
     for _ in 0..2000 {

@@ -21,6 +21,7 @@ use crate::lifecycle::Lifecycle;
 use crate::serve::{Peer, Stream};
 use crate::shortage::Shortage;
 use crate::sys;
+use crate::text::one_line;
 
 /// How many connections the kernel queues: Linux' own limit (`net.core.somaxconn`) since 5.4.
 const BACKLOG: i32 = 4096;
@@ -738,11 +739,11 @@ impl fmt::Display for BindError {
         let Self {
             address, source, ..
         } = self;
-        write!(
-            f,
-            "failed to listen on {address}: {source}; {}",
-            self.remedy()
-        )
+        let remedy = self.remedy();
+        // The address may be anything.
+        f.write_str(&one_line(&format_args!(
+            "failed to listen on {address}: {source}; {remedy}"
+        )))
     }
 }
 

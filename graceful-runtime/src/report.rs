@@ -20,7 +20,7 @@ use crate::serve::{Activity, Connection};
 use crate::shortage::Shortage;
 use crate::shutdown::Reason;
 use crate::signal::Signal;
-use crate::text::printable;
+use crate::text::{one_line, printable};
 
 /// How many requests, tasks and hooks a line names before it counts the rest.
 const NAMED_MAX: usize = 8;
@@ -197,13 +197,15 @@ impl Output {
     }
 }
 
-/// Puts the error of a `main` into words: its `Debug` form, as the standard library prints it, but for an
-/// [`io::Error`], whose form wraps a good sentence into the names of its fields.
+/// Puts the error of a `main` into words: its `Debug` form, as the standard library prints it and in as many lines,
+/// but for an [`io::Error`], whose form wraps a good sentence into the names of its fields.
 pub(crate) fn in_words<E: fmt::Debug>(error: &E) -> String {
     let debug = format!("{error:?}");
     let is_io = std::any::type_name::<E>() == std::any::type_name::<io::Error>();
-    let sentence = is_io.then(|| sentence(&debug)).flatten();
-    sentence.unwrap_or(debug)
+    match is_io.then(|| sentence(&debug)).flatten() {
+        Some(sentence) => one_line(&sentence),
+        None => debug,
+    }
 }
 
 /// Returns what the `Debug` form of an [`io::Error`] says, where it is one of the forms that are known.
@@ -222,9 +224,14 @@ fn sentence(debug: &str) -> Option<String> {
     Some(said.to_owned())
 }
 
-/// Prints an error as the standard library does for a `main` that returned it.
+/// Prints an error of ours, as the standard library does for a `main` that returned it, on one line.
 pub(crate) fn print_error(error: &impl Display) {
-    print(&format!("Error: {error}\n"));
+    print(&format!("Error: {}\n", one_line(error)));
+}
+
+/// Prints the error of a `main`, [in words](in_words).
+pub(crate) fn print_error_of_main(words: &str) {
+    print(&format!("Error: {words}\n"));
 }
 
 /// Writes a line in one piece: the processes before and after this one write to the same place.
@@ -766,7 +773,8 @@ impl Display for Span {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Debug;
+    use std::error::Error;
+    use std::fmt::{self, Debug, Display};
     use std::io;
     use std::path::Path;
     use std::sync::Mutex;
@@ -833,6 +841,29 @@ mod tests {
         );
     }
 
+    /// An error that says more than one line.
+    #[derive(Clone, Copy)]
+    struct Lines;
+
+    impl Debug for Lines {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Display::fmt(self, f)
+        }
+    }
+
+    impl Display for Lines {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("first\nsecond\u{1b}[2J")
+        }
+    }
+
+    impl Error for Lines {}
+
+    #[test]
+    fn the_form_of_a_programs_own_error_is_its_own() {
+        assert_eq!(in_words(&Lines), "first\nsecond\u{1b}[2J");
+    }
+
     #[test]
     fn an_error_is_said_as_a_person_would() {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
@@ -844,6 +875,7 @@ mod tests {
                 "Too many open files (os error 24)",
             ),
             (refused, "Kind(ConnectionRefused)"),
+            (io::Error::other(Lines), r"first\nsecond\u{1b}[2J"),
         ] {
             assert_eq!(in_words(&error), words);
         }

@@ -126,7 +126,7 @@ where
             Ok(server) => server.hand_over(servers),
             Err(error) => {
                 let error = report::in_words(&error);
-                report::print_error(&error);
+                report::print_error_of_main(&error);
                 servers.failure = Some(ExitCode::FAILURE);
                 servers.error = Some(error);
             }

@@ -24,6 +24,7 @@ use crate::lifecycle::{Lifecycle, Message};
 use crate::pid_file;
 use crate::report::Line;
 use crate::service_manager::ServiceManager;
+use crate::text::one_line;
 
 /// Where the answer to somebody who asked for a restart goes.
 pub(crate) type Answer = oneshot::Sender<Result<(), RestartError>>;
@@ -42,7 +43,7 @@ pub struct RestartError(String);
 
 impl RestartError {
     pub(crate) fn new(reason: impl fmt::Display) -> Self {
-        Self(reason.to_string())
+        Self(one_line(&reason))
     }
 }
 

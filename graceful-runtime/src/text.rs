@@ -1,6 +1,16 @@
 //! What of others' words may be printed: nothing that a terminal obeys, that looks like the end of a line or that
 //! turns the direction of the text, and not too much of it.
 
+use std::fmt::Display;
+
+/// How many bytes an error may have: less than what a pipe takes in one piece.
+const ERROR_MAX: usize = 2000;
+
+/// Returns what an error of ours says, whatever names, paths and reasons of others it repeats.
+pub(crate) fn one_line(error: &impl Display) -> String {
+    printable(&error.to_string(), ERROR_MAX)
+}
+
 /// Returns `text` on one line of at most `max` bytes; what is left out is an ellipsis.
 ///
 /// Control and format characters are escaped as Rust writes them. A name that a client has chosen must not end
