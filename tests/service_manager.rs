@@ -76,7 +76,7 @@ fn i1_a_name_that_was_not_given_is_answered_with_those_that_were() {
     let log = Server::spawn(activated(socket, "$$", command))
         .exit()
         .expect(1);
-    assert!(log.has("failed to listen on systemd:nope"), "{log}");
+    assert!(log.has("failed to listen on `systemd:nope`: "), "{log}");
     assert!(
         log.has("the service manager has given systemd:web"),
         "{log}"

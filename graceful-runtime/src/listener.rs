@@ -202,21 +202,30 @@ async fn bind_name(name: &str) -> io::Result<Bound> {
         let reason = "no socket of that name was given";
         return Err(io::Error::new(io::ErrorKind::NotFound, reason));
     }
-    let is_host = |host: &str| !matches!(host, "" | "*") && !host.contains('/');
-    if name
-        .rsplit_once(':')
-        .is_none_or(|(host, port)| !is_host(host) || port.parse::<u16>().is_err())
-    {
-        return Err(invalid("not an address"));
+    if name.trim().is_empty() {
+        return Err(invalid("the address is empty"));
     }
+    let host_and_port = host_and_port(name).ok_or_else(|| invalid("not an address"))?;
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host(name).await? {
+    for address in tokio::net::lookup_host(host_and_port).await? {
         match bind_tcp(address) {
             Ok(bound) => return Ok(bound),
             Err(error) => failure = error,
         }
     }
     Err(failure)
+}
+
+/// Reads what is no [`SocketAddr`]. A host in brackets is an address with the name of an interface, for which the
+/// resolver wants none.
+fn host_and_port(name: &str) -> Option<(&str, u16)> {
+    let (host, port) = name.rsplit_once(':')?;
+    let in_brackets = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let is_host = !matches!(host, "" | "*")
+        && !host.contains(|character: char| character == '/' || character.is_whitespace());
+    is_host.then_some((in_brackets.unwrap_or(host), port.parse().ok()?))
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<Bound> {
@@ -459,6 +468,36 @@ impl Address {
         }
     }
 
+    /// Says what to look at where an address that can be read cannot be bound.
+    fn check(&self, error: &io::Error) -> Cow<'static, str> {
+        match &self.0 {
+            Kind::Socket(SocketAddr::V6(address))
+                if address.ip().is_unicast_link_local() && address.scope_id() == 0 =>
+            {
+                let (ip, port) = (address.ip(), address.port());
+                format!(
+                    "a link-local address needs its interface: write `[{ip}%eth0]:{port}`, with the name of yours"
+                )
+                .into()
+            }
+            // Else the resolver has spoken.
+            Kind::Name(name) if error.raw_os_error().is_none() => {
+                let host = host_and_port(name).map_or(name.as_str(), |(host, _)| host);
+                format!("check the name: `getent hosts {host}` looks it up in the same way").into()
+            }
+            _ => "check the address".into(),
+        }
+    }
+
+    /// Tells whether it can be read.
+    fn is_clear(&self) -> bool {
+        match &self.0 {
+            Kind::Socket(_) => true,
+            Kind::Name(name) => host_and_port(name).is_some(),
+            Kind::Path(path) => !path.as_os_str().is_empty(),
+        }
+    }
+
     /// Says how to write what cannot be read as an address.
     fn correction(&self) -> Cow<'static, str> {
         let name = match &self.0 {
@@ -471,6 +510,16 @@ impl Address {
             Kind::Socket(_) => "",
             Kind::Name(name) => name,
         };
+        if name.trim().is_empty() {
+            return "write `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000` or `unix:/path`; a variable may be empty"
+                .into();
+        }
+        let without_blanks: [String; 2] = [name.trim().into(), name.split_whitespace().collect()];
+        for clear in without_blanks {
+            if clear != *name && Self::from(&clear).is_clear() {
+                return format!("take the blanks out: `{clear}`").into();
+            }
+        }
         if name.starts_with(ABSTRACT) {
             return "abstract sockets are not offered, since no file mode keeps others from them; write \
                     `unix:/path`, or `unix:./@name` for a file of that name"
@@ -703,7 +752,8 @@ struct BindError {
 
 impl BindError {
     fn remedy(&self) -> Cow<'static, str> {
-        if self.source.kind() == io::ErrorKind::InvalidInput {
+        if self.source.kind() == io::ErrorKind::InvalidInput && self.source.raw_os_error().is_none()
+        {
             return self.address.correction();
         }
         if let Some(hint) = &self.hint {
@@ -728,7 +778,7 @@ impl BindError {
                 "no interface of this machine has that address; `0.0.0.0` and `[::]` mean all of them"
             }
             io::ErrorKind::NotFound if is_path => "create the directory first",
-            _ => "check the address",
+            _ => return self.address.check(&self.source),
         }
         .into()
     }
@@ -739,10 +789,14 @@ impl fmt::Display for BindError {
         let Self {
             address, source, ..
         } = self;
+        let address = match address.to_string().as_str() {
+            "" => String::new(),
+            address => format!(" on `{address}`"),
+        };
         let remedy = self.remedy();
         // The address may be anything.
         f.write_str(&one_line(&format_args!(
-            "failed to listen on {address}: {source}; {remedy}"
+            "failed to listen{address}: {source}; {remedy}"
         )))
     }
 }

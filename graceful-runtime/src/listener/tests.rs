@@ -164,7 +164,24 @@ fn what_is_bound_to_an_interface_needs_a_privilege_to_be_sealed() {
 fn what_cannot_be_read_as_an_address_has_a_remedy() {
     let too_long = format!("unix:/{}", "x".repeat(108));
     for (address, remedy) in [
-        ("", "write `127.0.0.1:3000`"),
+        ("", "the address is empty; write `127.0.0.1:3000`"),
+        (" ", "` `: the address is empty; write `127.0.0.1:3000`"),
+        (
+            "127.0.0.1:3000 ",
+            "`127.0.0.1:3000 `: not an address; take the blanks out",
+        ),
+        (
+            "127.0.0.1:3000\n",
+            r"`127.0.0.1:3000\n`: not an address; take the blanks out",
+        ),
+        (" [::1]:3000", "take the blanks out: `[::1]:3000`"),
+        ("localhost :3000", "take the blanks out: `localhost:3000`"),
+        ("localhost: 3000", "take the blanks out: `localhost:3000`"),
+        (
+            " unix:/run/an app ",
+            "take the blanks out: `unix:/run/an app`",
+        ),
+        (" 3000", "write `127.0.0.1:3000`"),
         ("3000", "write `127.0.0.1:3000`"),
         (":http", "write `127.0.0.1:3000`"),
         (":3000", "write `0.0.0.0:3000` or `[::]:3000`"),
@@ -180,6 +197,38 @@ fn what_cannot_be_read_as_an_address_has_a_remedy() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(error.to_string().contains(remedy), "{error}");
     }
+}
+
+#[test]
+fn an_address_that_cannot_be_bound_has_a_remedy() {
+    for (address, kind, remedy) in [
+        (
+            "[fe80::1]:3000",
+            ErrorKind::InvalidInput,
+            "on `[fe80::1]:3000`: Invalid argument (os error 22); a link-local address needs its \
+             interface: write `[fe80::1%eth0]:3000`",
+        ),
+        // What the remedy says is understood.
+        (
+            "[fe80::1234%lo]:3000",
+            ErrorKind::AddrNotAvailable,
+            "no interface of this machine has that address",
+        ),
+        (
+            "192.0.2.1:3000",
+            ErrorKind::AddrNotAvailable,
+            "no interface of this machine has that address",
+        ),
+    ] {
+        let error = runtime().block_on(bind(address)).expect_err(address);
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(remedy), "{error}");
+    }
+    let error = runtime().block_on(bind("[fe80::1%nope]:3000")).unwrap_err();
+    assert!(
+        error.to_string().contains("`getent hosts fe80::1%nope`"),
+        "{error}"
+    );
 }
 
 #[test]
