@@ -478,6 +478,8 @@ fn c14_a_failing_accept_does_not_stop_the_drain() {
         waiting
     });
     server.wait_for("draining");
+    let said = server.wait_for("failed to accept on ");
+    assert!(said.contains("; raise the limit of open files"), "{said}");
     // Long enough for some accepts to fail; the result does not depend on it.
     sleep(Duration::from_millis(200));
     end_upload(&mut upload);

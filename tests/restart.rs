@@ -939,6 +939,28 @@ fn h8_a_pid_file_that_another_instance_has_taken_is_left_to_it() {
 }
 
 #[test]
+fn n13_a_restart_short_of_descriptors_says_what_to_raise() {
+    let mut server = start(&["leave=state"]);
+    server.deploy_script("exit 7", 0o755);
+    let mut failures = 0;
+    // From one that cannot even begin to one that starts the program.
+    for count in 0.. {
+        server.serving().leave_descriptors(count);
+        let said = server.fail_to_restart();
+        if said.contains("exit status: 7") {
+            break;
+        }
+        failures += 1;
+        assert!(
+            said.contains("raise the limit of open files"),
+            "{count}: {said}"
+        );
+    }
+    assert!(failures > 3, "each step needs one: {failures}");
+    server.stop();
+}
+
+#[test]
 fn n11_the_successor_gets_the_environment_of_the_start() {
     let mut server = start(&["dotenv=first"]);
     assert!(environment(&server).contains("DOTENV=first"));

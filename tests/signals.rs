@@ -335,6 +335,11 @@ fn start_short_of(option: &str, limit: u32) -> bool {
     if is_failure {
         let log = exit.expect(1);
         assert!(log.has("ulimit"), "{option} {limit}:\n{log}");
+        assert!(!log.has("{ code: "), "{option} {limit}:\n{log}");
+        if option == "-n" {
+            let said = "Too many open files (os error 24); raise the limit of open files";
+            assert!(log.has(said), "{option} {limit}:\n{log}");
+        }
         return true;
     }
     // Or the loader or an allocation has failed, which nobody can put into words.

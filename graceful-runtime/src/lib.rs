@@ -75,6 +75,7 @@ mod sys;
 mod tasks;
 mod text;
 mod timer;
+mod words;
 
 /// Turns an `async fn main` that returns a server into a process that starts, drains and stops.
 ///

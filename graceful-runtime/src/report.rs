@@ -197,39 +197,12 @@ impl Output {
     }
 }
 
-/// Puts the error of a `main` into words: its `Debug` form, as the standard library prints it and in as many lines,
-/// but for an [`io::Error`], whose form wraps a good sentence into the names of its fields.
-pub(crate) fn in_words<E: fmt::Debug>(error: &E) -> String {
-    let debug = format!("{error:?}");
-    let is_io = std::any::type_name::<E>() == std::any::type_name::<io::Error>();
-    match is_io.then(|| sentence(&debug)).flatten() {
-        Some(sentence) => one_line(&sentence),
-        None => debug,
-    }
-}
-
-/// Returns what the `Debug` form of an [`io::Error`] says, where it is one of the forms that are known.
-fn sentence(debug: &str) -> Option<String> {
-    if let Some(os) = debug.strip_prefix("Os { code: ") {
-        let code = os.split(',').next()?.parse().ok()?;
-        return Some(io::Error::from_raw_os_error(code).to_string());
-    }
-    let custom = debug.strip_prefix("Custom { kind: ")?.strip_suffix(" }")?;
-    let (_, said) = custom.split_once(", error: ")?;
-    let quoted = said
-        .strip_prefix('"')
-        .and_then(|said| said.strip_suffix('"'));
-    // What is escaped in a string is better left so.
-    let said = quoted.filter(|said| !said.contains('\\')).unwrap_or(said);
-    Some(said.to_owned())
-}
-
 /// Prints an error of ours, as the standard library does for a `main` that returned it, on one line.
 pub(crate) fn print_error(error: &impl Display) {
     print(&format!("Error: {}\n", one_line(error)));
 }
 
-/// Prints the error of a `main`, [in words](in_words).
+/// Prints the error of a `main`, [in words](crate::words::in_words).
 pub(crate) fn print_error_of_main(words: &str) {
     print(&format!("Error: {words}\n"));
 }
@@ -773,8 +746,7 @@ impl Display for Span {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error;
-    use std::fmt::{self, Debug, Display};
+    use std::fmt::Debug;
     use std::io;
     use std::path::Path;
     use std::sync::Mutex;
@@ -785,7 +757,7 @@ mod tests {
     use tracing::subscriber::with_default;
     use tracing::{Event, Metadata, Subscriber};
 
-    use super::{Facts, Line, Span, in_words, pid_file_not_written};
+    use super::{Facts, Line, Span, pid_file_not_written};
 
     #[test]
     fn a_pid_file_that_cannot_be_written_has_a_remedy() {
@@ -838,50 +810,6 @@ mod tests {
             line.text().contains(here.to_str().unwrap()),
             "{}",
             line.text()
-        );
-    }
-
-    /// An error that says more than one line.
-    #[derive(Clone, Copy)]
-    struct Lines;
-
-    impl Debug for Lines {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            Display::fmt(self, f)
-        }
-    }
-
-    impl Display for Lines {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("first\nsecond\u{1b}[2J")
-        }
-    }
-
-    impl Error for Lines {}
-
-    #[test]
-    fn the_form_of_a_programs_own_error_is_its_own() {
-        assert_eq!(in_words(&Lines), "first\nsecond\u{1b}[2J");
-    }
-
-    #[test]
-    fn an_error_is_said_as_a_person_would() {
-        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-        for (error, words) in [
-            (io::Error::other("no database"), "no database"),
-            (io::Error::other("no \"database\""), r#""no \"database\"""#),
-            (
-                io::Error::from_raw_os_error(24),
-                "Too many open files (os error 24)",
-            ),
-            (refused, "Kind(ConnectionRefused)"),
-            (io::Error::other(Lines), r"first\nsecond\u{1b}[2J"),
-        ] {
-            assert_eq!(in_words(&error), words);
-        }
-        assert_eq!(
-            in_words(&"Custom { kind: Other, error: 1 }"),
-            "\"Custom { kind: Other, error: 1 }\""
         );
     }
 

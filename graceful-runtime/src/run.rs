@@ -33,12 +33,13 @@ use crate::phase::{Event, Phase};
 use crate::pid_file;
 use crate::report::{self, Census, Line, Output};
 use crate::server::{IntoServer, Servers};
-use crate::shortage::Shortage;
+use crate::shortage::{Shortage, WithRemedy};
 use crate::shutdown::Reason;
 use crate::signal::{Interrupts, Listening, Press, Signal};
 use crate::succession::{self, Answer, Heritage, RestartError, Succession, is_turn};
 use crate::sys::{self, BlockedSignals, Others};
 use crate::timer::wait_until;
+use crate::words::{os_error_in, without_forms};
 
 /// The code of a process that its deadline ended, as timeout(1) has it.
 const DEADLINE_CODE: u8 = 124;
@@ -124,12 +125,12 @@ impl fmt::Display for StartError {
 }
 
 fn failed(f: &mut fmt::Formatter<'_>, to: &str, error: &io::Error) -> fmt::Result {
-    write!(f, "failed to {to}: {error}")?;
-    match Shortage::of(error) {
-        Some(shortage) => write!(f, "; {}", shortage.remedy()),
-        None => Ok(()),
-    }
+    write!(f, "failed to {to}: {}", WithRemedy(error))
 }
+
+/// What a person can do where a library does not say what is short.
+const UNKNOWN_SHORTAGE: &str = "there may be too few threads (`ulimit -u`, or `TasksMax=` under systemd) or open \
+                                files (`ulimit -n`, or `LimitNOFILE=`)";
 
 thread_local! {
     static IS_STARTING: Cell<bool> = const { Cell::new(false) };
@@ -150,11 +151,10 @@ fn or_exit<R>(start: impl FnOnce() -> R) -> R {
             if !IS_STARTING.try_with(Cell::get).unwrap_or(false) {
                 return before(info);
             }
-            let message = message_of(info);
-            report::print_error(&format_args!(
-                "failed to start: {message}; there may be too few threads (`ulimit -u`, or `TasksMax=` under \
-                 systemd) or open files (`ulimit -n`, or `LimitNOFILE=`)"
-            ));
+            let message = without_forms(message_of(info));
+            let shortage = os_error_in(&message).and_then(|error| Shortage::of(&error));
+            let remedy = shortage.map_or(UNKNOWN_SHORTAGE, Shortage::remedy);
+            report::print_error(&format_args!("failed to start: {message}; {remedy}"));
             sys::exit_now(1);
         }));
     });

@@ -32,7 +32,7 @@ use crate::listener::Listener;
 use crate::phase::Phase;
 use crate::registry::Member;
 use crate::report::{self, Line};
-use crate::shortage::Shortage;
+use crate::shortage::{Shortage, WithRemedy};
 use crate::timer::wait_until;
 
 #[cfg(feature = "adapt")]
@@ -591,7 +591,8 @@ impl Complaints {
         }
         self.last = Some(now);
         Some(Line::warn(format!(
-            "failed to accept on {listener}: {error}; trying again"
+            "failed to accept on {listener}: {}; trying again",
+            WithRemedy(error)
         )))
     }
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::process::{ExitCode, Termination};
 
 use crate::report;
+use crate::words::in_words;
 
 /// A server: a future, or what turns into one, that ends when the shutdown lets it.
 ///
@@ -125,7 +126,7 @@ where
         match self {
             Ok(server) => server.hand_over(servers),
             Err(error) => {
-                let error = report::in_words(&error);
+                let error = in_words(&error);
                 report::print_error_of_main(&error);
                 servers.failure = Some(ExitCode::FAILURE);
                 servers.error = Some(error);

@@ -1,5 +1,6 @@
 //! What the operating system has too little of for an attempt to succeed, and what to do about it.
 
+use std::fmt;
 use std::io;
 
 /// A limit that an attempt has met.
@@ -35,6 +36,19 @@ impl Shortage {
                 "raise the limit of threads (`ulimit -u`, or `TasksMax=` under systemd) or of memory"
             }
             Self::Memory => "give it more memory",
+        }
+    }
+}
+
+/// An error, and what a person can do where it is for a shortage.
+pub(crate) struct WithRemedy<'a>(pub(crate) &'a io::Error);
+
+impl fmt::Display for WithRemedy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        match Shortage::of(self.0) {
+            Some(shortage) => write!(f, "; {}", shortage.remedy()),
+            None => Ok(()),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::lifecycle::{Lifecycle, Message};
 use crate::pid_file;
 use crate::report::Line;
 use crate::service_manager::ServiceManager;
+use crate::shortage::WithRemedy;
 use crate::text::one_line;
 
 /// Where the answer to somebody who asked for a restart goes.
@@ -294,23 +295,24 @@ impl Succession {
         if self.restart.is_none() {
             return Err(Self::stopped_meanwhile());
         }
-        let handover = self
-            .plan(state)
-            .map_err(RestartError::new)
-            .and_then(|plan| {
-                let lifecycle = Arc::clone(&self.lifecycle);
-                let pid_file = self.pid_file.clone();
-                Handover::start(plan, move |report| {
-                    // A successor that ended at the last moment may have put its own id there.
-                    if let (Report::Failed(failure), Some(file)) = (&report, &pid_file)
-                        && let Some(successor) = failure.successor()
-                    {
-                        file.restore(successor);
-                    }
-                    lifecycle.tell(Message::Handover(report));
-                })
-                .map_err(RestartError::new)
-            })?;
+        let unprepared = |error: io::Error| {
+            let error = WithRemedy(&error);
+            RestartError::new(format_args!("cannot prepare for a successor: {error}"))
+        };
+        let handover = self.plan(state).map_err(unprepared).and_then(|plan| {
+            let lifecycle = Arc::clone(&self.lifecycle);
+            let pid_file = self.pid_file.clone();
+            Handover::start(plan, move |report| {
+                // A successor that ended at the last moment may have put its own id there.
+                if let (Report::Failed(failure), Some(file)) = (&report, &pid_file)
+                    && let Some(successor) = failure.successor()
+                {
+                    file.restore(successor);
+                }
+                lifecycle.tell(Message::Handover(report));
+            })
+            .map_err(unprepared)
+        })?;
         if let Some(restart) = &mut self.restart {
             restart.handover = Some(handover);
         }

@@ -19,7 +19,7 @@ use rustix::process::{
 use tempfile::TempDir;
 
 use crate::log::Log;
-use crate::process::{addresses, spawn};
+use crate::process::{addresses, leave_descriptors, spawn};
 use crate::{Address, Connection, LIMIT, LISTENING, get};
 
 /// A server with all its generations. Dropping it kills them, so that a failed test leaves nothing.
@@ -300,6 +300,12 @@ impl Generation {
     /// Sends `signal`; nothing happens where the process has ended.
     pub fn signal(&self, signal: Signal) {
         let _ = pidfd_send_signal(&self.process, signal);
+    }
+
+    /// Lets the process open so many more descriptors.
+    pub fn leave_descriptors(&self, count: usize) {
+        let pid = Pid::from_raw(self.id.cast_signed()).expect("a process has an id");
+        leave_descriptors(pid, count);
     }
 
     /// Returns whether the process has not ended yet.

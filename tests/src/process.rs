@@ -174,19 +174,7 @@ impl Server {
 
     /// Lets the process open no further descriptor.
     pub fn exhaust_descriptors(&self) {
-        let mut numbers = 0..;
-        let in_use = |number: &u64| Path::new(&format!("/proc/{}/fd/{number}", self.id())).exists();
-        // The kernel hands out the lowest free number, and none beyond the limit.
-        let limit = numbers.find(|number| !in_use(number));
-        prlimit(
-            Some(self.pid),
-            Resource::Nofile,
-            Rlimit {
-                current: limit,
-                maximum: limit,
-            },
-        )
-        .expect("a limit can be lowered");
+        leave_descriptors(self.pid, 0);
     }
 
     /// Returns whether the process has not ended yet.
@@ -332,6 +320,19 @@ pub fn command(program: &str, arguments: &[&dyn AsRef<OsStr>]) -> Command {
 pub fn signal_if_alive(pid: Pid, signal: Signal) {
     // The one error that is possible says that it ended.
     let _ = kill_process(pid, signal);
+}
+
+/// Lets a process open so many more descriptors.
+pub fn leave_descriptors(pid: Pid, count: usize) {
+    let in_use = |number: &u64| Path::new(&format!("/proc/{pid}/fd/{number}")).exists();
+    // The kernel hands out the lowest free number, and none beyond the limit.
+    let limit = (0..).filter(|number| !in_use(number)).nth(count);
+    let limit = Rlimit {
+        current: limit,
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    prlimit(Some(pid), Resource::Nofile, limit)
+        .expect("it stays below the hard limit, which was inherited");
 }
 
 /// Returns whether this user may create PID namespaces.

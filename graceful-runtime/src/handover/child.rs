@@ -25,6 +25,7 @@ use super::{
     wire::{Hello, LISTENERS_MAX, ListenerName, ToChild, ToParent, VERSION},
 };
 use crate::service_manager::{Barrier, ServiceManager};
+use crate::shortage::WithRemedy;
 
 /// How long a successor that was asked to stop may take before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -480,8 +481,12 @@ impl std::error::Error for Failure {}
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Start(path, error) => write!(f, "cannot start {}: {error}", path.display()),
-            Self::Channel(error) => write!(f, "cannot reach a successor: {error}"),
+            Self::Start(path, error) => {
+                write!(f, "cannot start {}: {}", path.display(), WithRemedy(error))
+            }
+            Self::Channel(error) => {
+                write!(f, "cannot reach a successor: {}", WithRemedy(error))
+            }
             Self::TooManyListeners(count) => {
                 write!(
                     f,
