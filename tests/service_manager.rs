@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use graceful_tests::log::Log;
-use graceful_tests::process::{activated, activated_as};
+use graceful_tests::process::{activated, activated_as, activated_with};
 use graceful_tests::{
     Address, Connection, DeafManager, LIMIT, Manager, Server, Signal, command, get,
 };
@@ -89,6 +89,52 @@ fn i1_what_is_no_listener_is_named_and_ignored() {
     let server = Server::start(activated(file, "$$", command!("echo")));
     server.wait_for("descriptor 3 (web) of the service manager is ignored: ");
     stop(server);
+}
+
+#[test]
+fn i1_a_descriptor_that_is_not_open_is_named_and_the_others_are_used() {
+    let (socket, address) = socket();
+    for (count, names, closed) in [
+        (
+            "2",
+            "web:admin",
+            "descriptor 4 (admin) of the service manager is",
+        ),
+        ("2", "", "descriptor 4 (unknown) of the service manager is"),
+        (
+            "1000",
+            "",
+            "descriptor 4 (unknown) of the service manager and ",
+        ),
+    ] {
+        let command = command!("echo", format!("listen={address}"));
+        let socket = socket.try_clone().expect("it is open");
+        let server = Server::start(activated_with(count, names, socket, command));
+        let said = server.wait_for(closed);
+        let why = format!("not open; LISTEN_FDS is {count}, which counts from 3 on");
+        assert!(said.contains(&why), "{said}");
+        assert_eq!(server.address(), &address);
+        stop(server);
+    }
+}
+
+#[test]
+fn i1_what_the_variables_of_a_manager_do_not_say_is_named() {
+    for (count, names, said) in [
+        ("two", "web", "LISTEN_FDS is not a number: two"),
+        (
+            "1",
+            "web:admin",
+            "LISTEN_FDNAMES has 2 names for LISTEN_FDS=1",
+        ),
+    ] {
+        let (socket, address) = socket();
+        let command = command!("echo", "listen=127.0.0.1:0");
+        let server = Server::start(activated_with(count, names, socket, command));
+        server.wait_for(said);
+        assert_ne!(server.address(), &address);
+        stop(server);
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ use std::{
     fmt,
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd, RawFd},
+    os::fd::{AsFd, OwnedFd},
     process,
 };
 
@@ -37,7 +37,7 @@ use rustix::{io::fcntl_dupfd_cloexec, stdio};
 
 use self::{
     ancestors::Follower,
-    environment::{Environment, HANDOVER},
+    environment::{Activated, Activation, Environment, HANDOVER},
     listeners::{BY_NAME, Inherited, Listeners, Origin},
     parent::{Gift, MeetError, Predecessor},
     predecessors::{PREDECESSORS_MAX, Predecessors},
@@ -94,12 +94,7 @@ impl Inheritance {
             ));
         }
         let mut sorted = Sorted::default();
-        match environment.activation {
-            Ok(activation) => sorted.activation(activation),
-            Err(error) => sorted
-                .complaints
-                .push(format!("socket activation is ignored: {error}")),
-        }
+        sorted.activation(environment.activation);
         if let Some(gift) = gift {
             sorted.gift(gift);
         }
@@ -148,16 +143,20 @@ struct Sorted {
 }
 
 impl Sorted {
-    fn activation(&mut self, activation: Vec<(RawFd, String)>) {
-        for (number, name) in activation {
+    fn activation(&mut self, activation: Activation) {
+        self.complaints.extend(activation.complaint);
+        for activated in activation.descriptors {
+            let Activated {
+                number,
+                name,
+                descriptor,
+            } = activated;
             let (asked, keeper, origin) = match service_manager::asked_by_store_name(&name) {
                 Some(asked) => (asked, Keeper::Store, Origin::Store(name.clone())),
                 None => (format!("{BY_NAME}{name}"), Keeper::Unit, Origin::Unit),
             };
-            let listener =
-                sys::adopt(number).and_then(|socket| Inherited::new(socket, asked, keeper, origin));
             self.listener(
-                listener,
+                Inherited::new(descriptor, asked, keeper, origin),
                 &format!("descriptor {number} ({name}) of the service manager"),
             );
         }

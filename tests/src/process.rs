@@ -440,6 +440,25 @@ pub fn activated_as(
     command: Command,
 ) -> Command {
     let variables = format!("LISTEN_PID={pid} LISTEN_FDS=1 LISTEN_FDNAMES={name}");
+    with_descriptor(&variables, descriptor, command)
+}
+
+/// As [`activated`], where the manager says that it gives `count` descriptors of these names, and gives one.
+pub fn activated_with(
+    count: &str,
+    names: &str,
+    descriptor: impl Into<OwnedFd>,
+    command: Command,
+) -> Command {
+    let names = match names {
+        "" => String::new(),
+        names => format!("LISTEN_FDNAMES={names}"),
+    };
+    let variables = format!("LISTEN_PID=$$ LISTEN_FDS={count} {names}");
+    with_descriptor(&variables, descriptor, command)
+}
+
+fn with_descriptor(variables: &str, descriptor: impl Into<OwnedFd>, command: Command) -> Command {
     let script = format!(r#"exec 3<&0 </dev/null; export {variables}; exec "$0" "$@""#);
     let mut activated = wrapped("sh", &["-c", &script], command);
     activated.stdin(descriptor.into());
