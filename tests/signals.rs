@@ -393,11 +393,28 @@ fn a11_when_one_server_fails_the_other_drains() {
         sleeping.response().expect_last();
         sleeping.expect_eof();
         let log = server.exit_within(SOON).expect(code);
+        // The reason of the drain says it, too.
+        let said = match how {
+            "error" => "server 2 of 2 failed: the second server failed",
+            _ => "server 2 of 2 panicked: the second server panicked",
+        };
+        assert!(log.has(&format!("Error: {said}")), "{log}");
         assert!(
-            log.has("the second server"),
-            "the message of the {how}:\n{log}"
+            log.has(&format!("graceful: {said}; draining 1 request")),
+            "{log}"
         );
+        assert!(!log.has("Custom {"), "{log}");
     }
+}
+
+#[test]
+fn a11_a_server_that_fails_at_once_is_named() {
+    let server = Server::spawn(command!("echo", "timeout=60s", "beside=now"));
+    let log = server.exit_within(SOON).expect(1);
+    assert!(
+        log.has("Error: server 2 of 2 failed: the second server failed"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -144,7 +144,7 @@ pub use self::phase::Phase;
 #[cfg(feature = "tls")]
 pub use self::serve::Tls;
 pub use self::serve::{IntoService, Serve, serve};
-pub use self::server::{IntoServer, Server};
+pub use self::server::{IntoServer, Outcome, Server};
 pub use self::shutdown::{Reason, Shutdown, shutdown, stop};
 pub use self::signal::Signal;
 pub use self::status::{Status, ready, status};

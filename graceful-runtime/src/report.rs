@@ -26,6 +26,8 @@ use crate::text::{one_line, printable};
 const NAMED_MAX: usize = 8;
 /// How many bytes the names in a line may have, so that there is room for the rest of it.
 const NAMES_MAX: usize = 280;
+/// How many bytes the cause in a line may have, so that there is room for what follows from it.
+const CAUSE_MAX: usize = 200;
 /// How many bytes a line may have.
 const LINE_MAX: usize = 400;
 
@@ -225,10 +227,11 @@ pub(crate) fn draining(lifecycle: &Lifecycle, reason: Reason) -> Option<Line> {
         return None;
     }
     let lame_duck = lifecycle.trigger().map(|trigger| trigger.lame_duck);
+    let reason_given = given(lifecycle, reason);
     let mut text = match lame_duck.unwrap_or_default() {
-        Duration::ZERO => format!("{reason}: draining{census}"),
+        Duration::ZERO => format!("{reason_given} draining{census}"),
         more => format!(
-            "{reason}: accepting for {} more, then draining{census}",
+            "{reason_given} accepting for {} more, then draining{census}",
             Span(more)
         ),
     };
@@ -243,6 +246,27 @@ pub(crate) fn draining(lifecycle: &Lifecycle, reason: Reason) -> Option<Line> {
         ..Facts::of(lifecycle)
     };
     Some(Line::info(text).with(facts))
+}
+
+/// Returns the reason as a line begins with it; of a failure, what has failed and why.
+fn given(lifecycle: &Lifecycle, reason: Reason) -> String {
+    let error = lifecycle.error().filter(|_| reason == Reason::Failed);
+    match error.and_then(|error| error.lines().next()) {
+        Some(error) => format!("{};", printable(error, CAUSE_MAX)),
+        None => format!("{reason}:"),
+    }
+}
+
+/// Says which of the servers has failed, and why if that is known; in as many lines as that has.
+pub(crate) fn server_failed(number: usize, count: usize, how: &str, why: Option<&str>) -> String {
+    let server = match count {
+        1 => "the server".into(),
+        _ => format!("server {number} of {count}"),
+    };
+    match why {
+        Some(why) => format!("{server} {how}: {why}"),
+        None => format!("{server} {how}"),
+    }
 }
 
 pub(crate) fn cancelled(reason: Reason) -> Line {

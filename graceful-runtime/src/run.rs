@@ -8,6 +8,7 @@
 //! 2. Only the guardian changes the phase; the story tells it what happened and waits for the phase.
 //! 3. Only the guardian ends the process, and only where the main thread could not ([`Guardian::force`]).
 
+use std::any::Any;
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
 use std::io::{self, IsTerminal};
@@ -23,7 +24,7 @@ use std::{fmt, thread};
 use futures_lite::future::{FutureExt, zip};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 
 use crate::config::{Config, Flavor};
 use crate::handover::child::{End, Report};
@@ -32,7 +33,7 @@ use crate::lifecycle::{Lifecycle, Message, Successor, Trigger, as_main};
 use crate::phase::{Event, Phase};
 use crate::pid_file;
 use crate::report::{self, Census, Line, Output};
-use crate::server::{IntoServer, Servers};
+use crate::server::{Failure, IntoServer, Servers};
 use crate::shortage::{Shortage, WithRemedy};
 use crate::shutdown::Reason;
 use crate::signal::{Interrupts, Listening, Press, Signal};
@@ -166,10 +167,12 @@ fn or_exit<R>(start: impl FnOnce() -> R) -> R {
 
 /// Returns what `panic!` was called with.
 fn message_of<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
-    let payload = info.payload();
+    text_of(info.payload()).unwrap_or("a library panicked")
+}
+
+fn text_of(payload: &dyn Any) -> Option<&str> {
     let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| payload.downcast_ref().copied());
-    text.unwrap_or("a library panicked")
+    text.or_else(|| payload.downcast_ref().copied())
 }
 
 /// The right to listen to signals, which only one lifecycle of a process can have.
@@ -492,44 +495,76 @@ where
     if let Some(error) = servers.error.take() {
         lifecycle.set_error(error);
     }
-    let mut running = start(lifecycle, servers);
-    while let Some(ended) = running.join_next().await {
+    let (mut running, ids) = start(lifecycle, servers);
+    if failure.is_some() {
+        // What else was returned drains.
+        lifecycle.tell(Message::Trigger(Reason::Failed));
+    }
+    while let Some(ended) = running.join_next_with_id().await {
         lifecycle.count_servers(|servers| servers.running -= 1);
-        let code = ended.unwrap_or_else(|_| PANIC_CODE.into());
-        let is_failure = code != ExitCode::SUCCESS;
-        if is_failure {
-            failure.get_or_insert(code);
-        }
+        let (id, ended) = match ended {
+            Ok((id, Ok(()))) => (id, None),
+            Ok((id, Err(failed))) => (id, Some((failed.code, "failed", failed.error))),
+            Err(panicked) => {
+                let id = panicked.id();
+                (
+                    id,
+                    Some((PANIC_CODE.into(), "panicked", message_in(panicked))),
+                )
+            }
+        };
+        let reason = match ended {
+            None => Reason::Finished,
+            Some((code, how, why)) => {
+                let number = ids.iter().position(|started| *started == id);
+                let number = number.map_or(0, |index| index + 1);
+                let error = report::server_failed(number, ids.len(), how, why.as_deref());
+                report::print_error_of_main(&error);
+                lifecycle.set_error(error);
+                failure.get_or_insert(code);
+                Reason::Failed
+            }
+        };
         // The others drain.
-        lifecycle.tell(Message::Trigger(if is_failure {
-            Reason::Failed
-        } else {
-            Reason::Finished
-        }));
+        lifecycle.tell(Message::Trigger(reason));
     }
     failure
 }
 
-/// Spawns the servers, and tells of readiness when each has been polled and none has failed.
-fn start(lifecycle: &Arc<Lifecycle>, servers: Servers) -> JoinSet<ExitCode> {
+/// Returns what a server has panicked with, where that is a text.
+fn message_in(panicked: JoinError) -> Option<String> {
+    let payload = panicked.try_into_panic().ok()?;
+    text_of(&*payload).map(str::to_owned)
+}
+
+/// Spawns the servers, and tells of readiness when each has been polled and nothing has failed. Returns their ids, in
+/// the order in which `main` returned them.
+fn start(
+    lifecycle: &Arc<Lifecycle>,
+    servers: Servers,
+) -> (JoinSet<Result<(), Failure>>, Vec<task::Id>) {
     let count = servers.futures.len();
     lifecycle.count_servers(|servers| servers.running = count);
-    let unready = Arc::new(AtomicUsize::new(count));
+    // Beside what has failed already, the process never gets ready.
+    let unready = count + usize::from(servers.failure.is_some());
+    let unready = Arc::new(AtomicUsize::new(unready));
     let mut running = JoinSet::new();
+    let mut ids = Vec::new();
     for mut server in servers.futures {
         let lifecycle = Arc::clone(lifecycle);
         let unready = Arc::clone(&unready);
         let is_polled = Cell::new(false);
-        running.spawn(poll_fn(move |cx| {
+        let task = running.spawn(poll_fn(move |cx| {
             let polled = Pin::new(&mut server).poll(cx);
-            let is_well = !matches!(polled, Poll::Ready(code) if code != ExitCode::SUCCESS);
+            let is_well = !matches!(polled, Poll::Ready(Err(_)));
             if is_well && !is_polled.replace(true) && unready.fetch_sub(1, Ordering::AcqRel) == 1 {
                 lifecycle.accepts();
             }
             polled
         }));
+        ids.push(task.id());
     }
-    running
+    (running, ids)
 }
 
 /// From the trigger to the begin of the drain: the hooks before it, and the lame duck's time.
@@ -999,11 +1034,43 @@ impl Guardian {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{Ready, ready};
+    use std::process::ExitCode;
+    use std::sync::mpsc;
+    use std::thread;
     use std::time::Duration;
 
     use super::LameDuck;
+    use crate::config::Config;
     use crate::shutdown::Reason;
     use crate::signal::Signal;
+
+    #[test]
+    fn what_main_returned_beside_a_failure_drains() {
+        let failed = || Err::<Ready<()>, _>("no database");
+        let serve = || async { crate::shutdown().await };
+        let (done, codes) = mpsc::channel();
+        thread::spawn(move || {
+            let config = || Config::new().signals([]);
+            for code in [
+                config().run(async { (failed(), serve()) }),
+                config().run(async { (serve(), failed()) }),
+                config().run(async { (ExitCode::from(7), serve(), ExitCode::SUCCESS) }),
+                config().run(async { (serve(), ready(ExitCode::from(7))) }),
+            ] {
+                done.send(code).unwrap();
+            }
+        });
+        for code in [
+            ExitCode::FAILURE,
+            ExitCode::FAILURE,
+            ExitCode::from(7),
+            ExitCode::from(7),
+        ] {
+            let limit = Duration::from_secs(30);
+            assert_eq!(codes.recv_timeout(limit), Ok(code));
+        }
+    }
 
     #[test]
     fn a_human_at_a_terminal_waits_for_no_lame_duck_that_nobody_has_chosen() {

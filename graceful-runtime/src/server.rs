@@ -1,8 +1,9 @@
 //! What `main` may return.
 
+use std::convert::Infallible;
 use std::fmt::Debug;
 use std::pin::Pin;
-use std::process::{ExitCode, Termination};
+use std::process::ExitCode;
 
 use crate::report;
 use crate::words::in_words;
@@ -31,9 +32,99 @@ use crate::words::in_words;
     note = "several servers are `Vec<impl graceful::Server>` or \
             `(impl graceful::Server, impl graceful::Server)` in the signature"
 )]
-pub trait Server: IntoFuture<Output: Termination, IntoFuture: Send + 'static> {}
+pub trait Server: IntoFuture<Output: Outcome, IntoFuture: Send + 'static> {}
 
-impl<T> Server for T where T: IntoFuture<Output: Termination, IntoFuture: Send + 'static> {}
+impl<T> Server for T where T: IntoFuture<Output: Outcome, IntoFuture: Send + 'static> {}
+
+/// What a [`Server`] may return: `()`, an [`ExitCode`], or a [`Result`] of one of these.
+///
+/// As the standard library's [`Termination`](std::process::Termination), which prints an error without saying whose
+/// it is. An error type has to be [`Debug`], and that is how it is printed, but for an [`io::Error`](std::io::Error),
+/// which is a sentence.
+///
+/// ```
+/// async fn collect() -> Result<(), &'static str> {
+///     Err("no clock")
+/// }
+///
+/// // Prints `Error: the server failed: no clock`.
+/// let code = graceful::Config::new().signals([]).run(async { (collect(),) });
+/// assert_eq!(code, std::process::ExitCode::FAILURE);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a server cannot return `{Self}`",
+    label = "not what a server may return",
+    note = "what a server returns has to be `()`, `Result<(), E>` with `E: Debug`, or an `ExitCode`"
+)]
+pub trait Outcome {
+    /// Tells whether the server has failed.
+    #[doc(hidden)]
+    fn check(self) -> Result<(), Failure>;
+}
+
+/// How a server has failed.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Failure {
+    pub(crate) code: ExitCode,
+    /// The error, in words, where there is one.
+    pub(crate) error: Option<String>,
+}
+
+impl Outcome for () {
+    fn check(self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl Outcome for ExitCode {
+    fn check(self) -> Result<(), Failure> {
+        match self == Self::SUCCESS {
+            true => Ok(()),
+            false => Err(Failure {
+                code: self,
+                error: None,
+            }),
+        }
+    }
+}
+
+impl<T: Outcome, E: Debug> Outcome for Result<T, E> {
+    fn check(self) -> Result<(), Failure> {
+        match self {
+            Ok(outcome) => outcome.check(),
+            Err(error) => Err(Failure {
+                code: ExitCode::FAILURE,
+                error: Some(in_words(&error)),
+            }),
+        }
+    }
+}
+
+impl Outcome for Infallible {
+    fn check(self) -> Result<(), Failure> {
+        match self {}
+    }
+}
+
+impl Outcome for Never {
+    fn check(self) -> Result<(), Failure> {
+        self
+    }
+}
+
+/// `!`, the type of an `async` block that loops for ever, by another name: this one is stable.
+type Never = <fn() -> ! as Returns>::Type;
+
+/// A function, by what it returns.
+#[doc(hidden)]
+pub trait Returns {
+    type Type;
+}
+
+impl<T> Returns for fn() -> T {
+    type Type = T;
+}
 
 /// What `main` may return: a [`Server`], several as a tuple or [`Vec`], nothing, an
 /// [`ExitCode`], or a [`Result`] of one of these.
@@ -66,7 +157,7 @@ pub trait IntoServer<M> {
 /// The servers that `main` returned, and its error if it returned one.
 #[derive(Default)]
 pub struct Servers {
-    pub(crate) futures: Vec<Pin<Box<dyn Future<Output = ExitCode> + Send>>>,
+    pub(crate) futures: Vec<Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>>,
     /// The exit code of a `main` that has ended, where it is not success.
     pub(crate) failure: Option<ExitCode>,
     /// The error that `main` returned, in words.
@@ -97,13 +188,13 @@ pub(crate) mod marker {
 
 impl<T> IntoServer<marker::Future> for T
 where
-    T: IntoFuture<Output: Termination, IntoFuture: Send + 'static>,
+    T: IntoFuture<Output: Outcome, IntoFuture: Send + 'static>,
 {
     fn hand_over(self, servers: &mut Servers) {
         let server = self.into_future();
         servers
             .futures
-            .push(Box::pin(async move { server.await.report() }));
+            .push(Box::pin(async move { server.await.check() }));
     }
 }
 
@@ -113,7 +204,9 @@ impl IntoServer<marker::Nothing> for () {
 
 impl IntoServer<marker::Code> for ExitCode {
     fn hand_over(self, servers: &mut Servers) {
-        servers.failure = (self != Self::SUCCESS).then_some(self);
+        if self != Self::SUCCESS {
+            servers.failure.get_or_insert(self);
+        }
     }
 }
 
@@ -128,8 +221,8 @@ where
             Err(error) => {
                 let error = in_words(&error);
                 report::print_error_of_main(&error);
-                servers.failure = Some(ExitCode::FAILURE);
-                servers.error = Some(error);
+                servers.failure.get_or_insert(ExitCode::FAILURE);
+                servers.error.get_or_insert(error);
             }
         }
     }
@@ -168,4 +261,57 @@ tuples! {
     (A MA, B MB, C MC, D MD);
     (A MA, B MB, C MC, D MD, E ME);
     (A MA, B MB, C MC, D MD, E ME, F MF);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::error::Error;
+    use std::future::pending;
+    use std::io;
+    use std::process::ExitCode;
+
+    use super::{Outcome, Server};
+
+    #[test]
+    fn a_failure_is_known_with_its_reason() {
+        let error = || io::Error::other("no database");
+        let boxed: Box<dyn Error + Send + Sync> = Box::new(error());
+        for (outcome, code, words) in [
+            (
+                Err::<(), _>(error()).check(),
+                ExitCode::FAILURE,
+                Some("no database"),
+            ),
+            (
+                Err::<(), _>(boxed).check(),
+                ExitCode::FAILURE,
+                Some("no database"),
+            ),
+            (
+                Err::<Infallible, _>(1).check(),
+                ExitCode::FAILURE,
+                Some("1"),
+            ),
+            (
+                Ok::<_, ()>(ExitCode::from(7)).check(),
+                ExitCode::from(7),
+                None,
+            ),
+        ] {
+            let failure = outcome.unwrap_err();
+            assert_eq!((failure.code, failure.error.as_deref()), (code, words));
+        }
+        Ok::<_, ()>(ExitCode::SUCCESS).check().unwrap();
+    }
+
+    #[test]
+    fn what_never_returns_is_a_server() {
+        fn is_server(_: impl Server) {}
+        async fn forever() -> ! {
+            pending::<Infallible>().await;
+            unreachable!("it is never ready")
+        }
+        is_server(forever());
+    }
 }

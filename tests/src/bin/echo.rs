@@ -23,6 +23,9 @@ async fn start(settings: Settings) -> io::Result<Vec<Running>> {
             echo::asked_to_fail().await;
             Err(io::Error::other("the second server failed"))
         })),
+        Some("now") => servers.push(Box::pin(async {
+            Err(io::Error::other("the second server failed"))
+        })),
         Some("panic") => servers.push(Box::pin(async {
             echo::asked_to_fail().await;
             panic!("the second server panicked")
