@@ -154,10 +154,13 @@ pub trait IntoServer<M> {
     fn hand_over(self, servers: &mut Servers);
 }
 
+/// A server that runs when it is polled.
+type Running = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
 /// The servers that `main` returned, and its error if it returned one.
 #[derive(Default)]
 pub struct Servers {
-    pub(crate) futures: Vec<Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>>,
+    pub(crate) futures: Vec<Running>,
     /// The exit code of a `main` that has ended, where it is not success.
     pub(crate) failure: Option<ExitCode>,
     /// The error that `main` returned, in words.
