@@ -8,16 +8,17 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy, duplex, sink};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 use tower_layer::Layer as _;
+use tower_service::Service as _;
 
 use super::listener::Queue;
 use super::{Adapter, Drain, Io, Layer, Layered};
@@ -210,13 +211,23 @@ impl<B> tower_service::Service<Request<B>> for Answer {
             "/slower" => Duration::from_secs(15),
             _ => Duration::ZERO,
         };
+        let large = request.uri().path() == "/large";
         Box::pin(async move {
             if !time.is_zero() {
                 sleep(time).await;
             }
-            Ok(Response::new(Full::new("ok".into())))
+            let body = match large {
+                true => large_body().into(),
+                false => "ok".into(),
+            };
+            Ok(Response::new(Full::new(body)))
         })
     }
+}
+
+/// More than goes to the framework at once, and no two parts of it are the same.
+fn large_body() -> Vec<u8> {
+    (0..50_001_u32).flat_map(u32::to_be_bytes).collect()
 }
 
 #[derive(Clone)]
@@ -564,6 +575,28 @@ async fn a_stray_request_is_counted_and_nobody_is_cut_meanwhile() {
     assert!(is_last(&rest), "{rest}");
     assert_eq!(took, Duration::from_secs(4));
     assert_eq!(adapted.requests(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_large_body_comes_in_parts_and_is_the_same() {
+    let adapted = Adapted::new();
+    for (version, parts) in [(Version::HTTP_11, 1), (Version::HTTP_2, 4)] {
+        let request = Request::builder().version(version).uri("/large");
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        let mut service = Layer::new(Arc::clone(&adapted.adapter)).layer(Answer);
+        let mut body = service.call(request).await.unwrap().into_body();
+        let mut read = Vec::new();
+        let mut count = 0;
+        while !body.is_end_stream() {
+            let left = body.size_hint().exact().unwrap();
+            assert_eq!(left, (large_body().len() - read.len()) as u64);
+            let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            read.extend_from_slice(&piece);
+            count += 1;
+        }
+        assert!(body.frame().await.is_none());
+        assert_eq!((read == large_body(), count), (true, parts), "{version:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
