@@ -12,7 +12,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::tunnels::EndedBy;
 use super::{Adapter, origin};
 use crate::registry::Member;
 use crate::serve::{
@@ -152,11 +151,11 @@ impl Io {
         }
     }
 
-    fn note_streams(&mut self, ended_by: EndedBy) {
+    fn note_streams(&mut self) {
         let streams = self.connection().open_streams().unwrap_or(0);
         if streams != self.streams {
             let tunnels = &self.adapter.tunnels;
-            tunnels.note_streams(self.streams, streams, ended_by);
+            tunnels.note_streams(self.streams, streams);
             self.streams = streams;
         }
     }
@@ -212,10 +211,7 @@ impl Io {
     ) -> Poll<io::Result<T>> {
         origin::touch(self.connection());
         let written = write(Pin::new(&mut self.io), cx);
-        self.note_streams(match written {
-            Poll::Ready(Err(_)) => EndedBy::Client,
-            _ => EndedBy::Server,
-        });
+        self.note_streams();
         if written.is_pending() {
             ready!(self.poll_stuck(cx));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -273,7 +269,7 @@ impl AsyncRead for Io {
             let before = buffer.filled().len();
             if let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, buffer) {
                 this.note_read(&buffer.filled()[before..]);
-                this.note_streams(EndedBy::Client);
+                this.note_streams();
                 return Poll::Ready(read);
             }
             if this.connection().is_upgraded() {
@@ -327,8 +323,7 @@ impl AsyncWrite for Io {
 
 impl Drop for Io {
     fn drop(&mut self) {
-        let tunnels = &self.adapter.tunnels;
-        tunnels.note_streams(self.streams, 0, EndedBy::Client);
+        self.adapter.tunnels.note_streams(self.streams, 0);
         let (Some(stream), Some(connection)) = (self.io.take(), self.connection.take()) else {
             return;
         };

@@ -3,7 +3,8 @@
 //! That such a stream is open is known from the frames of its connection, and it is waited for. But of which request
 //! it was made, no framework tells, nor when it ends; so the requests are kept, and the oldest is dropped when there are
 //! more than streams are open. Some of those may be other requests, whose end is known as well: they are left out of the
-//! count before somebody is told of it ([`Tunnels::tidy`]).
+//! count before somebody is told of it ([`Tunnels::tidy`]), but not at once, since a request whose client has reset its
+//! stream goes on until its task is polled.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -24,21 +25,12 @@ pub(super) struct Tunnels<R> {
 
 struct State<R> {
     upgraded: VecDeque<R>,
-    /// When a client has ended a stream the last time.
-    given_up: Option<Instant>,
+    /// How many seem to have ended, and since when.
+    suspected: Option<(usize, Instant)>,
 }
 
-/// Who has ended a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EndedBy {
-    /// Its response has been made before.
-    Server,
-    /// Its request, if it was one, may go on for a moment.
-    Client,
-}
-
-/// How long that may be, where no handler keeps its thread.
-const MOMENT: Duration = Duration::from_millis(100);
+/// How long a request may go on whose stream has ended; less than lies between two looks that somebody is told of.
+const MOMENT: Duration = Duration::from_millis(900);
 
 impl<R> Tunnels<R> {
     pub(super) fn new() -> Self {
@@ -47,21 +39,18 @@ impl<R> Tunnels<R> {
             requests: AtomicUsize::new(0),
             state: Mutex::new(State {
                 upgraded: VecDeque::new(),
-                given_up: None,
+                suspected: None,
             }),
         }
     }
 
     /// Notes that a connection has `after` streams open where it had `before`.
-    pub(super) fn note_streams(&self, before: usize, after: usize, ended_by: EndedBy) {
+    pub(super) fn note_streams(&self, before: usize, after: usize) {
         if after >= before {
             self.open.fetch_add(after - before, Ordering::Relaxed);
         } else {
             self.open.fetch_sub(before - after, Ordering::Relaxed);
-            if ended_by == EndedBy::Client {
-                self.state().given_up = Some(Instant::now());
-            }
-            self.drop_surplus(0);
+            self.drop_surplus();
         }
     }
 
@@ -77,26 +66,42 @@ impl<R> Tunnels<R> {
     /// Keeps a request by which a stream was upgraded.
     pub(super) fn add(&self, request: R) {
         self.state().upgraded.push_back(request);
-        self.drop_surplus(0);
+        self.drop_surplus();
     }
 
-    /// Drops what has ended, as far as that is known.
+    /// Drops what seems to have ended for long enough.
     pub(super) fn tidy(&self) {
-        let given_up = self.state().given_up;
-        if given_up.is_none_or(|last| last.elapsed() >= MOMENT) {
-            self.drop_surplus(self.requests.load(Ordering::Relaxed));
+        let requests = self.requests.load(Ordering::Relaxed);
+        let mut state = self.state();
+        let surplus = self.surplus(&state, requests);
+        let now = Instant::now();
+        let (suspected, since) = state.suspected.unwrap_or((surplus, now));
+        let surplus = surplus.min(suspected);
+        state.suspected = (surplus > 0).then_some((surplus, since));
+        if since + MOMENT <= now {
+            state.suspected = None;
+            Self::drop_oldest(state, surplus);
         }
     }
 
-    /// Drops what is more than there can be, with so many requests among the streams.
-    fn drop_surplus(&self, requests: usize) {
+    /// Drops what is more than streams are open.
+    fn drop_surplus(&self) {
+        let state = self.state();
+        let surplus = self.surplus(&state, 0);
+        Self::drop_oldest(state, surplus);
+    }
+
+    /// Returns how many are more than there can be, with so many requests among the streams.
+    fn surplus(&self, state: &State<R>, requests: usize) -> usize {
         let most = self.open.load(Ordering::Relaxed).saturating_sub(requests);
-        let mut state = self.state();
-        let count = state.upgraded.len().saturating_sub(most);
-        let surplus: Vec<R> = state.upgraded.drain(..count).collect();
+        state.upgraded.len().saturating_sub(most)
+    }
+
+    fn drop_oldest(mut state: MutexGuard<'_, State<R>>, count: usize) {
+        let oldest: Vec<R> = state.upgraded.drain(..count).collect();
         // Before the drop of those, which wakes tasks.
         drop(state);
-        drop(surplus);
+        drop(oldest);
     }
 
     // Nothing that could panic runs under the lock.
@@ -140,7 +145,6 @@ impl<R> Drop for RequestGuard<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::EndedBy::{Client, Server};
     use super::*;
     use tokio::time::sleep;
 
@@ -151,45 +155,54 @@ mod tests {
     #[test]
     fn as_many_are_kept_as_streams_are_open() {
         let tunnels = Arc::new(Tunnels::new());
-        tunnels.note_streams(0, 3, Client);
+        tunnels.note_streams(0, 3);
         tunnels.add("a");
         tunnels.add("b");
         assert_eq!(kept(&tunnels), ["a", "b"]);
-        tunnels.note_streams(3, 2, Server);
+        tunnels.note_streams(3, 2);
         assert_eq!(kept(&tunnels), ["a", "b"]);
-        tunnels.note_streams(2, 1, Server);
+        tunnels.note_streams(2, 1);
         assert_eq!(kept(&tunnels), ["b"]);
-        tunnels.note_streams(1, 0, Server);
+        tunnels.note_streams(1, 0);
         assert_eq!(kept(&tunnels), [""; 0]);
         tunnels.add("whose connection nobody follows");
         assert_eq!(kept(&tunnels), [""; 0]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn other_requests_are_left_out_when_all_is_quiet() {
+    async fn other_requests_are_left_out_where_they_stay() {
         let tunnels = Arc::new(Tunnels::new());
-        tunnels.note_streams(0, 5, Client);
-        let [reset, sent, _slow] = [(); 3].map(|()| tunnels.request());
+        tunnels.note_streams(0, 5);
+        let [reset, sent, slow] = [(); 3].map(|()| tunnels.request());
         tunnels.add("a");
         tunnels.add("b");
         tunnels.tidy();
         assert_eq!(kept(&tunnels), ["a", "b"]);
         // The client resets one, and its request goes on for a moment.
-        tunnels.note_streams(5, 4, Client);
+        tunnels.note_streams(5, 4);
         tunnels.tidy();
         assert_eq!(kept(&tunnels), ["a", "b"]);
         drop(reset);
         // The response of another one has been made, but is kept until it is sent.
         sent.release();
-        tunnels.note_streams(4, 3, Server);
+        tunnels.note_streams(4, 3);
         sleep(MOMENT).await;
         tunnels.tidy();
         assert_eq!(kept(&tunnels), ["a", "b"]);
         drop(sent);
-        // The client resets the oldest one that was upgraded.
-        tunnels.note_streams(3, 2, Client);
-        assert_eq!(kept(&tunnels), ["a", "b"]);
-        sleep(MOMENT).await;
+        // The client resets the oldest one that was upgraded, and nothing tells but that this stays.
+        tunnels.note_streams(3, 2);
+        for _ in 0..2 {
+            tunnels.tidy();
+            assert_eq!(kept(&tunnels), ["a", "b"]);
+            sleep(MOMENT / 2).await;
+        }
+        tunnels.tidy();
+        assert_eq!(kept(&tunnels), ["b"]);
+        // What is suspected anew begins anew.
+        tunnels.note_streams(2, 1);
+        drop(slow);
+        let _other = tunnels.request();
         tunnels.tidy();
         assert_eq!(kept(&tunnels), ["b"]);
     }
