@@ -79,7 +79,7 @@ fn f1_a_large_response_that_is_read_slowly_is_complete(way: &Way) {
 fn f1_a_response_that_the_kernel_has_is_complete_however_slowly_it_is_read(way: &Way) {
     for answers in [Answers::AtOnce, Answers::InTurn] {
         // A client that is only silent has a quarter of it.
-        let (server, mut client) = way.start_with("echo", &["timeout=12s"]);
+        let (server, mut client) = way.start_with("echo", &["timeout=16s"]);
         expect_slow_reader_to_lose_nothing(server, &mut client, answers);
     }
 }
@@ -87,7 +87,7 @@ fn f1_a_response_that_the_kernel_has_is_complete_however_slowly_it_is_read(way: 
 #[test]
 fn f1_a_response_of_an_adapted_server_is_complete_however_slowly_it_is_read() {
     for answers in [Answers::AtOnce, Answers::InTurn] {
-        let server = server!("framework", "timeout=12s");
+        let server = server!("framework", "timeout=16s");
         let mut client = Http2::over(server.connect());
         expect_slow_reader_to_lose_nothing(server, &mut client, answers);
     }
@@ -271,7 +271,7 @@ fn f4_a_client_that_never_answers_the_ping_is_ended(way: &Way) {
 }
 
 fn f4_a_client_that_never_answers_the_ping_and_goes_on_asking_is_ended(way: &Way) {
-    let (server, mut client) = way.start_with("echo", &["timeout=12s"]);
+    let (server, mut client) = way.start_with("echo", &["timeout=16s"]);
     client.get(1, "/sleep?ms=100");
     server.wait_for("handling /sleep");
     server.drain();
@@ -336,7 +336,7 @@ fn k7_streams_that_the_client_has_reset_are_counted_and_named(way: &Way) {
 }
 
 fn a_stream_on_which_only_the_client_goes_on_is_waited_for_and_named(way: &Way) {
-    let (server, mut client) = way.start_with("echo", &["timeout=8s"]);
+    let (server, mut client) = way.start();
     client.upload(1, "/read_on");
     client.wait_for(|frame| {
         matches!(
@@ -350,7 +350,7 @@ fn a_stream_on_which_only_the_client_goes_on_is_waited_for_and_named(way: &Way) 
     });
     server.drain();
     // Longer than a connection is kept that has no stream, with pauses that are shorter.
-    for _ in 0..5 {
+    for _ in 0..7 {
         sleep(Duration::from_secs(1));
         client.data(1, &[b'x'; 1000], false);
     }
@@ -362,7 +362,7 @@ fn a_stream_on_which_only_the_client_goes_on_is_waited_for_and_named(way: &Way) 
     client.data(1, b"", true);
     client.rest();
     let log = server.exit_within(SOON).expect(0);
-    assert!(log.has("read 5000 bytes"), "{log}");
+    assert!(log.has("read 7000 bytes"), "{log}");
 }
 
 /// The handler ends in a task of its own, and later than the connection.
