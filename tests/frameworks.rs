@@ -40,6 +40,8 @@ with_axum_and_tonic! {
     idle_connections_are_closed
     k7_what_is_dropped_because_its_client_has_gone_is_counted
     k7_what_is_cut_has_not_been_left
+    k7_a_large_response_that_was_read_is_no_request
+    k7_a_panic_over_http1_is_counted
     k7_what_is_answered_has_not_been_left
     k7_who_does_not_read_on_has_left
     keep_alive_clients_lose_nothing
@@ -373,6 +375,33 @@ fn k7_what_is_dropped_because_its_client_has_gone_is_counted(framework: &str) {
     let log = server.exit_within(SOON).expect(0);
     let counted = "1 request finished, 0 cut, 2 left by their clients: GET /sleep from ";
     assert!(log.has(counted), "{log}");
+}
+
+fn k7_a_large_response_that_was_read_is_no_request(framework: &str) {
+    let server = start(framework, &[]);
+    let read = || {
+        let mut connection = server.connect();
+        assert_eq!(connection.get("/big?bytes=100000").body.len(), 100_000);
+        connection
+    };
+    let idle = [(); 5].map(|()| read());
+    // The server learns that the last one is written a moment after the client has it.
+    let mut asking = server.connect();
+    try_until_in_time(|| asking.get("/requests").text() == "1");
+    server.drain();
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has(": no request was in flight"), "{log}");
+    drop(idle);
+}
+
+fn k7_a_panic_over_http1_is_counted(framework: &str) {
+    let server = start(framework, &[]);
+    let mut connection = server.connect();
+    connection.send(get("/panic?ms=1000"));
+    server.wait_for("handling /panic");
+    server.drain();
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has(": 1 request finished, 0 cut"), "{log}");
 }
 
 /// Nobody asks for the body of a response to HEAD, and a handler that panics makes none.

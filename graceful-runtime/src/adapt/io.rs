@@ -327,6 +327,7 @@ impl Drop for Io {
         let (Some(stream), Some(connection)) = (self.io.take(), self.connection.take()) else {
             return;
         };
+        connection.note_closing();
         connection.settle();
         if may_close_at_once(&stream, &connection) {
             return;

@@ -33,10 +33,10 @@ const BYTES: usize = 64 << 20;
 
 /// Closes a connection that hyper has done with.
 pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
+    connection.note_closing();
     if may_close_at_once(&stream, connection) {
         return;
     }
-    connection.note_closing();
     let mut patience = Patience::with(&stream);
     let shutdown = poll_fn(|cx| {
         patience.look(&stream, connection);

@@ -369,7 +369,7 @@ impl Connection {
         if self.is_unread.load(Ordering::Relaxed) {
             return Activity::Unread;
         }
-        if self.is_closing.load(Ordering::Relaxed) {
+        if self.is_closing() {
             return Activity::Closing;
         }
         match self.half_closed_streams.load(Ordering::Relaxed) as usize {
@@ -481,8 +481,12 @@ impl Connection {
     }
 
     /// Notes that the connection is being closed.
-    pub(super) fn note_closing(&self) {
+    pub(crate) fn note_closing(&self) {
         self.is_closing.store(true, Ordering::Relaxed);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
     }
 
     /// Returns how many streams of HTTP/2 are open, where that is known.
@@ -566,6 +570,10 @@ impl Connection {
             }
         }
         drop(state);
+        if self.is_closing() {
+            // A handler that panicked, or kept its thread: nobody looks at the connection any more.
+            self.settle();
+        }
         if !self.is_http2() {
             return self.in_flight.end();
         }

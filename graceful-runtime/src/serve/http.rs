@@ -363,7 +363,6 @@ async fn http1<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>)
             patience = None;
             return Poll::Pending;
         }
-        connection.settle();
         let drain = connection.drain();
         // As it mostly is, so that nobody looks at each request.
         if drain.is_none() && !connection.may_have_begun() {

@@ -432,6 +432,9 @@ impl AsyncWrite for Io {
         let flushed = self.stream().poll_flush(cx);
         // hyper flushes when it has written everything; TLS may still hold some of it.
         self.note_written(&flushed);
+        if flushed.is_ready() && !self.connection.is_busy() {
+            self.connection.settle();
+        }
         flushed
     }
 
