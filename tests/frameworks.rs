@@ -44,6 +44,9 @@ with_axum_and_tonic! {
     k7_a_panic_over_http1_is_counted
     k7_what_is_answered_has_not_been_left
     k7_who_does_not_read_on_has_left
+    k7_what_an_offence_ends_has_not_finished
+    k7_who_resets_a_small_response_is_named
+    http2_clients_whose_head_never_ends_are_ended
     keep_alive_clients_lose_nothing
     lame_duck_goes_on_accepting
     pipelined_requests_are_answered
@@ -437,6 +440,50 @@ fn k7_who_does_not_read_on_has_left(framework: &str) {
     }
 }
 
+fn k7_what_an_offence_ends_has_not_finished(framework: &str) {
+    let server = start(framework, &[]);
+    let mut client = Http2::over(server.connect());
+    client.get(1, "/sleep?ms=50000");
+    client.get(3, "/big?bytes=3000000");
+    server.wait_for("handling /sleep");
+    server.wait_for("finished /big");
+    server.drain();
+    client.offend();
+    client.rest();
+    let log = server.exit_within(SOON).expect(0);
+    assert!(
+        log.has(": 0 requests finished, 0 cut, 2 left by their clients: GET /"),
+        "{log}"
+    );
+}
+
+/// Not another one, of which nobody asks for the body either.
+fn k7_who_resets_a_small_response_is_named(framework: &str) {
+    let server = start(framework, &[]);
+    // One of less than a frame is as good as sent.
+    let mut clients = ["/big?bytes=60000", "/big?bytes=10000"].map(|path| {
+        let mut client = Http2::over(server.connect());
+        // Uses up most of the window of the connection.
+        client.get(1, "/big?bytes=60000");
+        client.wait_for(|frame| matches!(frame, Frame::Data { end: true, .. }));
+        client.get(3, path);
+        client.wait_for(|frame| matches!(frame, Frame::Data { stream: 3, .. }));
+        client
+    });
+    let mut other = Http2::over(server.connect());
+    other.head(1, "/sleep?ms=1000");
+    server.wait_for("handling /sleep");
+    server.drain();
+    for client in &mut clients {
+        client.reset(3);
+        client.rest();
+    }
+    other.rest();
+    let log = server.exit_within(SOON).expect(0);
+    let counted = "0 cut, 1 left by its client: GET /big from ";
+    assert!(log.has(counted), "{log}");
+}
+
 fn k7_what_is_cut_has_not_been_left(framework: &str) {
     let server = start(framework, &["timeout=3s", "hook=yes"]);
     let mut connection = server.connect();
@@ -475,6 +522,18 @@ fn http2_clients_that_do_not_follow_and_go_on_asking_are_ended(framework: &str) 
     let frames = client.asks_on_and_on(3, "/sleep?ms=100");
     expect_no_loss(&frames);
     server.exit_within(SOON).expect(0);
+}
+
+fn http2_clients_whose_head_never_ends_are_ended(framework: &str) {
+    let server = start(framework, &["timeout=8s"]);
+    let mut client = Http2::over(server.connect());
+    client.get(1, "/");
+    client.wait_for(|frame| matches!(frame, Frame::Data { end: true, .. }));
+    client.half_head(3, "/");
+    server.drain();
+    client.by_ref().count();
+    let log = server.exit_within(SOON).expect(0);
+    assert!(log.has("1 half request timed out"), "{log}");
 }
 
 fn http2_clients_that_flood_pings_and_never_read_are_ended(framework: &str) {

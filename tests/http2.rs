@@ -38,6 +38,8 @@ in_clear_text_and_over_tls! {
     k9_a_websocket_is_told_named_and_waited_for
     k9_a_websocket_that_has_ended_is_forgotten
     f4_a_client_that_never_sends_its_preface_is_ended
+    f4_a_head_that_never_ends_is_ended
+    k7_what_an_offence_ends_has_not_finished
 }
 
 /// The last stream of a GOAWAY that takes back nothing.
@@ -375,6 +377,42 @@ fn k7_who_leaves_as_the_last_is_counted_and_named(way: &Way) {
     let log = server.exit_within(SOON).expect(0);
     let counted = ": 0 requests finished, 0 cut, 1 left by its client: GET /cling from 127.";
     assert!(log.has(counted), "{log}");
+}
+
+/// In a drain that has begun, and before; the client is silent behind it.
+fn f4_a_head_that_never_ends_is_ended(way: &Way) {
+    for is_before in [true, false] {
+        let (server, mut client) = way.start_with("echo", &["timeout=8s"]);
+        client.get(1, "/");
+        client.wait_for(|frame| matches!(frame, Frame::Data { end: true, .. }));
+        if is_before {
+            client.half_head(3, "/");
+        }
+        server.drain();
+        if !is_before {
+            client.half_head(3, "/");
+        }
+        client.by_ref().count();
+        let log = server.exit_within(SOON).expect(0);
+        let counted = ": 0 requests finished, 0 cut, 1 half request timed out";
+        assert!(log.has(counted), "{log}");
+    }
+}
+
+fn k7_what_an_offence_ends_has_not_finished(way: &Way) {
+    let (server, mut client) = way.start();
+    client.get(1, "/sleep?ms=50000");
+    client.get(3, "/big?bytes=3000000");
+    server.wait_for("handling /sleep");
+    server.wait_for("finished /big");
+    server.drain();
+    client.offend();
+    client.rest();
+    let log = server.exit_within(SOON).expect(0);
+    assert!(
+        log.has(": 0 requests finished, 0 cut, 2 left by their clients: GET /"),
+        "{log}"
+    );
 }
 
 fn k7_who_does_not_read_on_has_left(way: &Way) {

@@ -87,6 +87,13 @@ impl Http2 {
         sent.expect("the connection takes what is sent");
     }
 
+    /// Sends the begin of the head of a GET request on `stream`, which says that more comes.
+    #[track_caller]
+    pub fn half_head(&mut self, stream: u32, path: &str) {
+        let sent = self.try_ask(stream, END_STREAM, &[0x82], path);
+        sent.expect("the connection takes what is sent");
+    }
+
     /// Begins a POST request on `stream`, whose body is to come.
     #[track_caller]
     pub fn upload(&mut self, stream: u32, path: &str) {
@@ -141,6 +148,12 @@ impl Http2 {
     #[track_caller]
     pub fn data(&mut self, stream: u32, bytes: &[u8], is_end: bool) {
         self.send(DATA, if is_end { END_STREAM } else { 0 }, stream, bytes);
+    }
+
+    /// Breaks the protocol, which has no DATA without a stream (RFC 9113, section 6.1).
+    #[track_caller]
+    pub fn offend(&mut self) {
+        self.send(DATA, 0, 0, b"no stream");
     }
 
     /// Gives up on a stream.

@@ -256,8 +256,9 @@ where
     }
 }
 
-/// How much of a body goes to the framework at once: what is with it is not known to be sent.
-const PIECE: usize = 64 << 10;
+/// How much of a body goes to the framework at once: what is with it is not known to be sent. A frame of HTTP/2 holds as
+/// much (RFC 9113, section 4.2).
+const PIECE: usize = 16 << 10;
 
 /// Gives `look` a piece of a body, where it is made of [`Bytes`], as those of axum and tonic are.
 fn with_bytes<D: 'static, R>(piece: &mut D, look: impl FnOnce(&mut Bytes) -> R) -> Option<R> {

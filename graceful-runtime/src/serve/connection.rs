@@ -4,12 +4,13 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use hyper::{Request, Version};
+use hyper::{Method, Request, Version};
 #[cfg(feature = "adapt")]
 use tokio::task;
 use tokio::task::AbortHandle;
@@ -49,6 +50,14 @@ pub(crate) enum Activity {
     Closing,
 }
 
+/// Whether it is known how a request has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Counted,
+    /// Its response may not have been written yet, or its stream not have been seen to end.
+    Open,
+}
+
 /// How far an HTTP/2 client has come with the PING behind the GOAWAY.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -73,7 +82,7 @@ pub(crate) struct Shared {
     pub(super) half_close: bool,
     pub(super) http2: http2::Settings,
     mood: Now,
-    /// How many streams of HTTP/2 clients have given up in the drain, of which the requests have not ended yet.
+    /// The sum of those of its connections, for requests of which it is not known on what connection they came.
     given_up: AtomicUsize,
     /// What its listener holds and cannot accept.
     backlog: Mutex<Option<Backlog>>,
@@ -174,22 +183,6 @@ impl Shared {
         GOAWAY_LIMIT.min(budget / 4)
     }
 
-    /// Notes that clients have given up on so many streams of HTTP/2, or have gone with them.
-    pub(super) fn note_given_up(&self, streams: usize) {
-        if streams > 0 && self.lifecycle.phase() >= Phase::LameDuck {
-            self.given_up.fetch_add(streams, Ordering::Relaxed);
-        }
-    }
-
-    /// Tells whether a request whose response was not made to its end may be one of those that were given up, and
-    /// takes it for it.
-    fn take_given_up(&self) -> bool {
-        let less = |count: usize| count.checked_sub(1);
-        self.given_up
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
-            .is_ok()
-    }
-
     pub(crate) fn set_backlog(&self, backlog: Option<Backlog>) {
         *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = backlog;
     }
@@ -239,6 +232,8 @@ pub(crate) struct Connection {
     progress: AtomicU32,
     /// How far an HTTP/2 client has come with the PING behind the GOAWAY.
     answer: AtomicU8,
+    /// How many streams of HTTP/2 the client has given up in the drain, of which the requests have not ended yet.
+    given_up: AtomicUsize,
     /// How many streams of HTTP/2 are open; [`UNKNOWN`] where nobody follows its frames.
     open_streams: AtomicU32,
     /// On how many the server has ended, and the client has not.
@@ -275,6 +270,8 @@ struct State {
     returned: Option<Stream>,
     /// The last request, where its response is so large that it may not have been written yet.
     unwritten: Option<InFlight>,
+    /// Requests of HTTP/2 that ended in the drain before their responses were made to their end.
+    unmade: Vec<InFlight>,
     /// The request by which the connection was upgraded.
     upgraded_by: Option<InFlight>,
 }
@@ -295,6 +292,7 @@ impl Connection {
             has_failed: AtomicBool::new(false),
             progress: AtomicU32::new(0),
             answer: AtomicU8::new(Answer::Far as u8),
+            given_up: AtomicUsize::new(0),
             open_streams: AtomicU32::new(UNKNOWN),
             half_closed_streams: AtomicU32::new(0),
             has_begun_early: AtomicBool::new(false),
@@ -314,6 +312,7 @@ impl Connection {
                 task: None,
                 returned: None,
                 unwritten: None,
+                unmade: Vec::new(),
                 upgraded_by: None,
             }),
         }
@@ -366,21 +365,24 @@ impl Connection {
 
     /// Returns what a connection does that has no request in flight.
     pub(crate) fn activity(&self) -> Activity {
-        if self.is_unread.load(Ordering::Relaxed) {
-            return Activity::Unread;
-        }
+        let is_unread = self.is_unread.load(Ordering::Relaxed);
         if self.is_closing() {
-            return Activity::Closing;
+            return if is_unread {
+                Activity::Unread
+            } else {
+                Activity::Closing
+            };
         }
-        match self.half_closed_streams.load(Ordering::Relaxed) as usize {
-            0 => {}
-            streams => return Activity::HalfClosed(streams),
+        let half_closed = self.half_closed_streams.load(Ordering::Relaxed) as usize;
+        if half_closed > 0 {
+            return Activity::HalfClosed(half_closed);
         }
         let framing = &mut self.state().framing;
         let awaits = framing.as_mut().map(Framing::awaits);
         let has_begun = self.may_have_begun() && awaits == Some(Awaits::RestOfHead);
         match has_begun || self.has_begun_early.load(Ordering::Relaxed) {
             true => Activity::HalfRequest,
+            false if is_unread => Activity::Unread,
             false => Activity::Idle,
         }
     }
@@ -528,6 +530,8 @@ impl Connection {
         };
         self.in_flight.begin();
         let is_http2 = request.version() == Version::HTTP_2;
+        // Nobody may ask for the body of a response to HEAD.
+        let is_made = request.method() == Method::HEAD;
         let request = InFlight {
             started: Instant::now(),
             method: request.method().clone(),
@@ -551,7 +555,7 @@ impl Connection {
             connection: Arc::clone(self),
             key,
             size: 0,
-            stream: is_http2.then(AtomicBool::default),
+            stream: is_http2.then(|| AtomicBool::new(is_made)),
         }
     }
 
@@ -561,11 +565,20 @@ impl Connection {
         let request = state.requests.remove(key);
         state.last_active = Instant::now();
         let is_draining = self.shared.lifecycle.phase() >= Phase::LameDuck;
-        let has_gone = is_draining && self.end_in_drain(request.as_ref(), is_made);
-        // A small one is not kept: it would keep hyper's buffer, too.
-        if size > SMALL && !has_gone {
-            state.unwritten = request;
-            if !is_draining {
+        let fate = match is_draining {
+            true => self.end_in_drain(request.as_ref(), is_made),
+            false => Fate::Open,
+        };
+        if fate == Fate::Open {
+            match request {
+                Some(request) if is_draining && is_made == Some(false) => {
+                    state.unmade.push(request);
+                }
+                // A small one is not kept: it would keep hyper's buffer, too.
+                request if size > SMALL => state.unwritten = request,
+                _ => {}
+            }
+            if is_draining || size > SMALL {
                 self.unsettled.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -583,22 +596,45 @@ impl Connection {
         }
     }
 
-    /// Counts a request that ends since the trigger; tells whether its client has gone.
+    /// Counts a request that ends since the trigger, if it is known how.
     #[cold]
-    fn end_in_drain(&self, request: Option<&InFlight>, is_made: Option<bool>) -> bool {
+    fn end_in_drain(&self, request: Option<&InFlight>, is_made: Option<bool>) -> Fate {
         // What is cut is counted and named as such.
         if self.shared.lifecycle.is_cut() || self.is(Mood::Cut) {
-            return false;
+            return Fate::Counted;
         }
         let has_gone = match is_made {
-            Some(is_made) => !is_made && self.shared.take_given_up(),
+            Some(is_made) => !is_made && self.take_given_up(),
             None => self.is_lost.load(Ordering::Relaxed),
         };
         match request {
-            Some(request) if has_gone => self.shared.lifecycle.gone.add(|| self.name(request)),
-            _ => drop(self.unsettled.fetch_add(1, Ordering::Relaxed)),
+            Some(request) if has_gone => {
+                self.shared.lifecycle.gone.add(|| self.name(request));
+                Fate::Counted
+            }
+            _ => Fate::Open,
         }
-        has_gone
+    }
+
+    /// Notes that the client has given up on so many streams of HTTP/2, or has gone with them.
+    pub(super) fn note_given_up(&self, streams: usize) {
+        if streams > 0 && self.shared.lifecycle.phase() >= Phase::LameDuck {
+            self.given_up.fetch_add(streams, Ordering::Relaxed);
+            self.shared.given_up.fetch_add(streams, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells whether a request whose response was not made to its end may be one of those that were given up, and
+    /// takes it for it. Where it is not known on what connection it came, it may be one of any.
+    fn take_given_up(&self) -> bool {
+        let given_up = match self.open_streams() {
+            Some(_) => &self.given_up,
+            None => &self.shared.given_up,
+        };
+        let less = |count: usize| count.checked_sub(1);
+        given_up
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
     }
 
     /// Notes that the response switches protocols, for the rest of the connection.
@@ -697,16 +733,28 @@ impl Connection {
 
     #[cold]
     fn settle_requests(&self) {
-        let count = self.unsettled.swap(0, Ordering::Relaxed) as usize;
-        let unwritten = self.state().unwritten.take();
+        let mut count = self.unsettled.swap(0, Ordering::Relaxed) as usize;
+        let mut state = self.state();
+        let (unwritten, unmade) = (state.unwritten.take(), mem::take(&mut state.unmade));
+        drop(state);
         let lifecycle = &self.shared.lifecycle;
-        if lifecycle.phase() < Phase::LameDuck || lifecycle.is_cut() || self.is(Mood::Cut) {
+        if lifecycle.phase() < Phase::LameDuck {
             return;
+        }
+        for request in unmade {
+            if self.take_given_up() {
+                count = count.saturating_sub(1);
+                lifecycle.gone.add(|| self.name(&request));
+            }
         }
         // Of HTTP/2, whose responses are many at a time, the pieces know.
         let is_lost = self.has_failed.load(Ordering::Relaxed) || self.is_write_blocked();
         if !is_lost || self.is_http2() {
             lifecycle.finished.fetch_add(count, Ordering::Relaxed);
+            return;
+        }
+        if lifecycle.is_cut() || self.is(Mood::Cut) {
+            // And counted as such.
             return;
         }
         let name = unwritten.map(|request| self.name(&request));

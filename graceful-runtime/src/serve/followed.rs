@@ -80,7 +80,7 @@ impl Followed {
     pub(crate) fn note_read(&mut self, bytes: &[u8]) {
         if let Some(frames) = &mut self.frames {
             frames.receive(bytes);
-            self.note_received();
+            self.note_frames();
         }
     }
 
@@ -89,15 +89,16 @@ impl Followed {
     fn note_end(&mut self) {
         if let Some(frames) = &mut self.frames {
             frames.receive_end();
-            self.note_received();
+            self.note_frames();
         }
     }
 
-    fn note_received(&mut self) {
+    fn note_frames(&mut self) {
         if let Some(frames) = &mut self.frames {
             let connection = self.io.connection();
             connection.note_streams(frames.open(), frames.half_closed());
-            connection.shared.note_given_up(frames.take_given_up());
+            connection.note_begin(frames.has_half_request());
+            connection.note_given_up(frames.take_given_up());
             if frames.take_goes_on() {
                 connection.note_progress();
             }
@@ -119,9 +120,7 @@ impl Followed {
         if frames.asks() && !was_asked {
             self.arrivals.ping = Some(self.arrivals.sent);
         }
-        self.io
-            .connection()
-            .note_streams(frames.open(), frames.half_closed());
+        self.note_frames();
     }
 
     /// Looks how much the client has taken, where it is to be told of the end of the connection.

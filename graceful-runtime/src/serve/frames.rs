@@ -4,7 +4,7 @@
 //! whether the client has learnt of the end of the connection. So both directions are followed from frame to frame
 //! (RFC 9113, section 4.1). Nothing is looked at but their heads, and the payloads of PING and GOAWAY.
 //!
-//! 1. A stream is open from its HEADERS on until the server's side of it ends, or either side resets it. What is
+//! 1. A stream is open from the end of its header block on until the server's side of it ends, or either side resets it. What is
 //!    sent counts when the socket has taken the whole frame. From then on it is half-closed, until the client ends its
 //!    side, too, or somebody resets it.
 //! 2. A server leaves by a GOAWAY that takes back nothing, with a PING behind it; when that is answered, by a second
@@ -45,7 +45,7 @@ pub(super) struct Frames {
     half_closed: BTreeSet<u32>,
     /// Something has come on one of those, that nobody has taken note of.
     goes_on: bool,
-    /// How many of them the client has given up on, that nobody has taken note of.
+    /// How many of them the client has given up on or has broken, that nobody has taken note of.
     given_up: usize,
     /// The highest stream that the client has opened.
     last: u32,
@@ -108,7 +108,7 @@ impl Frames {
         self.half_closed.clear();
     }
 
-    /// Returns how many streams the client has given up on since the last call.
+    /// Returns how many streams the client has given up on, or has broken, since the last call.
     pub(super) fn take_given_up(&mut self) -> usize {
         mem::take(&mut self.given_up)
     }
@@ -150,7 +150,10 @@ impl Frames {
             match (frame.kind, self.leave) {
                 (DATA | HEADERS, _) if frame.has(END_STREAM) => self.ends(frame.stream),
                 (RST_STREAM, _) => {
-                    self.open.remove(&frame.stream);
+                    let [a, b, c, d, ..] = frame.payload;
+                    let is_open = self.open.remove(&frame.stream).is_some();
+                    let is_broken = is_fault_of_client(u32::from_be_bytes([a, b, c, d]));
+                    self.given_up += usize::from(is_open && is_broken);
                     self.half_closed.remove(&frame.stream);
                 }
                 (PING, Leave::Announced) if !frame.has(ACK) => {
@@ -165,8 +168,14 @@ impl Frames {
     fn leaves(&mut self, payload: [u8; PAYLOAD]) {
         let [a, b, c, d, error @ ..] = payload;
         let last = u32::from_be_bytes([a, b, c, d]) & ALL;
+        let error = u32::from_be_bytes(error);
+        if error != 0 {
+            // Nothing comes of any stream any more.
+            self.given_up += mem::take(&mut self.open).len();
+            self.half_closed.clear();
+        }
         self.leave = match (last, error) {
-            (ALL, [0, 0, 0, 0]) => Leave::Announced,
+            (ALL, 0) => Leave::Announced,
             _ => Leave::Said(last),
         };
         if let Leave::Said(last) = self.leave {
@@ -182,6 +191,11 @@ impl Frames {
     /// Tells whether something has come on those since the last call.
     pub(super) fn take_goes_on(&mut self) -> bool {
         mem::take(&mut self.goes_on)
+    }
+
+    /// Tells whether a request has begun to come.
+    pub(super) fn has_half_request(&self) -> bool {
+        self.received.is_within_block()
     }
 
     /// Returns how many streams the server owes something on.
@@ -218,6 +232,12 @@ impl Frames {
     }
 }
 
+/// Tells whether a stream ends by this error because of what the client has sent on it (RFC 9113, section 7): a protocol,
+/// flow control or frame size error, a closed stream, or too much.
+fn is_fault_of_client(error: u32) -> bool {
+    matches!(error, 1 | 3 | 5 | 6 | 11)
+}
+
 fn short(kind: u8, flags: u8, payload: [u8; PAYLOAD]) -> Short {
     let mut frame = [0; HEAD + PAYLOAD];
     frame[2] = PAYLOAD as u8;
@@ -236,13 +256,27 @@ struct Direction {
     begin: [u8; HEAD + PAYLOAD],
     /// How many bytes of the frame have come.
     seen: usize,
-    /// The frames of a header block must have no other ones in between (RFC 9113, section 4.3).
-    is_within_headers: bool,
+    /// The HEADERS of a block that goes on. Its frames must have no other ones in between (RFC 9113, section 4.3), and
+    /// it means nothing before it is whole.
+    block: Option<Frame>,
 }
 
 impl Direction {
-    /// Takes bytes up to the end of a frame, which is returned; `None` where they end before.
+    /// Takes bytes up to the end of a frame, which is returned; `None` where they end before. The frames of a header
+    /// block are one.
     fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame> {
+        loop {
+            let frame = self.next_single(bytes)?;
+            match frame.kind {
+                HEADERS if !frame.has(END_HEADERS) => self.block = Some(frame),
+                CONTINUATION if !frame.has(END_HEADERS) => {}
+                CONTINUATION if self.block.is_some() => return self.block.take(),
+                _ => return Some(frame),
+            }
+        }
+    }
+
+    fn next_single(&mut self, bytes: &mut &[u8]) -> Option<Frame> {
         let skipped = self.skip.min(bytes.len());
         *bytes = &bytes[skipped..];
         self.skip -= skipped;
@@ -281,14 +315,16 @@ impl Direction {
             payload,
         };
         self.seen = 0;
-        if matches!(kind, HEADERS | CONTINUATION) {
-            self.is_within_headers = !frame.has(END_HEADERS);
-        }
         frame
     }
 
     fn is_between_frames(&self) -> bool {
-        self.skip == 0 && self.seen == 0 && !self.is_within_headers
+        self.skip == 0 && self.seen == 0 && self.block.is_none()
+    }
+
+    /// Tells whether a part of a header block has come.
+    fn is_within_block(&self) -> bool {
+        self.block.is_some() || (self.seen > 3 && self.begin[3] == HEADERS)
     }
 }
 

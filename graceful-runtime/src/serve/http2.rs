@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::connection::{Answer, Connection, InFlightGuard};
+use super::connection::{Activity, Answer, Connection, InFlightGuard};
 use super::followed::Followed;
 use super::http::HTTP2_PREFACE;
 use super::service::{HttpService, Tracked};
@@ -101,7 +101,12 @@ async fn run<S: HttpService>(io: Followed, service: S, connection: &Arc<Connecti
             ready!(timer.poll(limit, cx));
             match due {
                 Due::Answer => connection.presume_answer(),
-                Due::End => return Poll::Ready(()),
+                Due::End => {
+                    if connection.activity() == Activity::HalfRequest {
+                        connection.note_timed_out();
+                    }
+                    return Poll::Ready(());
+                }
             }
         }
     })

@@ -133,6 +133,40 @@ fn what_is_open_is_known_in_whatever_pieces_it_comes() {
             &[5],
             5,
         ),
+        (
+            "half a header block",
+            vec![asks(1), Receives(frame(HEADERS, END_STREAM, 3, b"a part"))],
+            &[1],
+            1,
+        ),
+        (
+            "a header block in parts",
+            vec![
+                Receives(frame(HEADERS, END_STREAM, 1, b"a part")),
+                Receives(frame(CONTINUATION, 0, 1, b"a part")),
+                Receives(frame(CONTINUATION, END_HEADERS, 1, b"a part")),
+            ],
+            &[1],
+            1,
+        ),
+        (
+            "a response of one header block in parts",
+            vec![
+                asks(1),
+                asks(3),
+                Sends(frame(HEADERS, END_STREAM, 1, b"a part")),
+                Sends(frame(CONTINUATION, END_HEADERS, 1, b"a part")),
+                Sends(frame(HEADERS, END_STREAM, 3, b"a part")),
+            ],
+            &[3],
+            3,
+        ),
+        (
+            "an error of the connection",
+            vec![asks(1), asks(3), goaway(3, 1)],
+            &[],
+            3,
+        ),
         ("an even stream", vec![asks(1), asks(4)], &[1], 1),
         (
             "behind the last stream",
@@ -201,6 +235,47 @@ fn a_stream_is_half_closed_until_the_client_ends_it_or_somebody_resets_it() {
             assert_eq!(frames.half_closed(), 0, "{what}");
         }
     }
+}
+
+#[test]
+fn what_the_client_gives_up_or_breaks_is_told_once() {
+    let reset = |error: u8| frame(RST_STREAM, 0, 1, &[0, 0, 0, error]);
+    for (what, step, given_up) in [
+        ("a reset", Receives(reset(8)), 1),
+        ("an end", Receives(Vec::new()), 0),
+        (
+            "a GOAWAY of the client",
+            Receives(frame(GOAWAY, 0, 0, &[0; 8])),
+            0,
+        ),
+        ("an error of the connection", goaway(3, 1), 2),
+        ("the server leaves", goaway(3, 0), 0),
+        ("a broken stream", Sends(reset(1)), 1),
+        ("a handler that panicked", Sends(reset(8)), 0),
+        ("a body that failed", Sends(reset(2)), 0),
+    ] {
+        let mut frames = follow(&[asks(1), asks(3), step], 11);
+        assert_eq!(frames.take_given_up(), given_up, "{what}");
+        assert_eq!(frames.take_given_up(), 0, "{what}");
+        let open = frames.open();
+        frames.receive_end();
+        assert_eq!(frames.take_given_up(), open, "{what}");
+    }
+}
+
+#[test]
+fn half_a_request_is_known_from_the_kind_of_its_frame_on() {
+    let Receives(request) = asks(1) else {
+        unreachable!()
+    };
+    for cut in 0..request.len() {
+        let frames = follow(&[Receives(request[..cut].to_vec())], 100);
+        assert_eq!(frames.has_half_request(), cut > 3, "{cut}");
+    }
+    let begin = Receives(frame(HEADERS, 0, 1, b"a part"));
+    assert!(follow(std::slice::from_ref(&begin), 5).has_half_request());
+    let end = Receives(frame(CONTINUATION, END_HEADERS, 1, b"a part"));
+    assert!(!follow(&[begin, end, asks(3)], 5).has_half_request());
 }
 
 #[test]
