@@ -121,8 +121,8 @@ fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(Report)) {
             successor,
             abort,
             barrier: None,
-            barrier_deadline: deadline,
             deadline,
+            left: timeout,
             timeout,
             service_manager,
             said: Said::default(),
@@ -181,8 +181,10 @@ struct Driver<R> {
     successor: Successor,
     abort: Arc<OwnedFd>,
     barrier: Option<Barrier>,
-    barrier_deadline: Instant,
+    /// Of the successor, or while it is announced of the service manager.
     deadline: Instant,
+    /// What is left for the successor when it has been announced.
+    left: Duration,
     timeout: Duration,
     service_manager: ServiceManager,
     said: Said,
@@ -218,10 +220,10 @@ impl<R: FnMut(Report)> Driver<R> {
     fn next_event(&mut self) -> ChildEvent {
         loop {
             if self.state == ChildState::Announcing && self.barrier.is_none() {
+                self.deadline = Instant::now() + self.left;
                 return ChildEvent::Announced;
             }
-            let limit = self.limit();
-            let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+            let left = self.time_left();
             let ready = self.wait(left);
             // Its last words may have come after its channel was looked at, and before its end was.
             if (ready.channel || ready.end)
@@ -237,7 +239,7 @@ impl<R: FnMut(Report)> Driver<R> {
                 return ChildEvent::Ended;
             }
             let late = left.is_some_and(|left| left.is_zero());
-            if ready.barrier || (late && limit < Some(self.deadline)) {
+            if ready.barrier || (late && self.state == ChildState::Announcing) {
                 self.barrier = None;
             } else if late {
                 return ChildEvent::TimedOut;
@@ -245,12 +247,13 @@ impl<R: FnMut(Report)> Driver<R> {
         }
     }
 
-    /// Until when to wait; without end once the successor serves, for the drain has its own deadline.
-    fn limit(&self) -> Option<Instant> {
+    /// How long to wait; without end once the successor serves, for the drain has its own deadline.
+    fn time_left(&self) -> Option<Duration> {
         match self.state {
             ChildState::HandedOver | ChildState::Over => None,
-            ChildState::Announcing => Some(self.deadline.min(self.barrier_deadline)),
-            ChildState::Starting | ChildState::Going => Some(self.deadline),
+            ChildState::Starting | ChildState::Announcing | ChildState::Going => {
+                Some(self.deadline.saturating_duration_since(Instant::now()))
+            }
         }
     }
 
@@ -291,11 +294,15 @@ impl<R: FnMut(Report)> Driver<R> {
     }
 
     /// From here on the service manager listens to the successor, and this process is silent.
+    ///
+    /// How long the service manager takes is not the successor's fault, and has a limit of its own.
     fn announce(&mut self) {
+        let now = Instant::now();
+        self.left = self.deadline.saturating_duration_since(now);
+        self.deadline = now + BARRIER_TIMEOUT;
         self.barrier = self
             .service_manager
             .announce_main_process(self.successor.pid());
-        self.barrier_deadline = Instant::now() + BARRIER_TIMEOUT;
         self.service_manager.mute();
     }
 

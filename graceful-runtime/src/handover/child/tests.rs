@@ -225,3 +225,22 @@ fn the_service_manager_is_told_in_the_order_that_it_needs() {
     );
     fs::remove_file(path).unwrap();
 }
+
+#[test]
+fn the_time_that_the_service_manager_takes_is_not_the_successors() {
+    let path = std::env::temp_dir().join(format!("graceful-handover-deaf-{}", process::id()));
+    let _deaf = UnixDatagram::bind(&path).unwrap();
+    let service_manager = ServiceManager::new(Some(path.clone().into()), None).unwrap();
+    let script = format!("{HEAR} >&2; printf r >&0; {HEAR} >&2; printf s >&0");
+    let (_handover, reports) = start(Plan {
+        service_manager,
+        timeout: BARRIER_TIMEOUT - Duration::from_secs(1),
+        ..plan(&script)
+    });
+    let report = reports.recv_timeout(LIMIT);
+    assert!(
+        matches!(report, Ok(Report::HandedOver { .. })),
+        "{report:?}"
+    );
+    fs::remove_file(path).unwrap();
+}
