@@ -151,7 +151,7 @@ fn pipelined_requests_are_answered_whatever_came_before(framework: &str) {
     let server = start(framework, &["grace=30s"]);
     let mut http2 = Http2::over(server.connect());
     http2.get(1, "/");
-    http2.wait_for(|frame| matches!(frame, Frame::Data { .. }));
+    http2.wait_for_data(1);
     thread::scope(|scope| {
         for _ in 0..CONNECTIONS {
             scope.spawn(|| {
@@ -270,7 +270,7 @@ fn silent_connections_are_closed(framework: &str) {
         // Accepted after the others, so that they have been, too.
         let mut client = Http2::over(server.connect());
         client.get(1, "/");
-        client.wait_for(|frame| matches!(frame, Frame::Data { .. }));
+        client.wait_for_data(1);
         drop(client);
         server.drain();
         for mut connection in connections {
@@ -427,7 +427,7 @@ fn k7_who_does_not_read_on_has_left(framework: &str) {
         let server = start(framework, &[]);
         let mut client = Http2::over(server.connect());
         client.get(1, "/big?bytes=3000000");
-        client.wait_for(|frame| matches!(frame, Frame::Data { .. }));
+        client.wait_for_data(1);
         server.drain();
         if is_reset {
             client.reset(1);
@@ -465,9 +465,9 @@ fn k7_who_resets_a_small_response_is_named(framework: &str) {
         let mut client = Http2::over(server.connect());
         // Uses up most of the window of the connection.
         client.get(1, "/big?bytes=60000");
-        client.wait_for(|frame| matches!(frame, Frame::Data { end: true, .. }));
+        client.wait_for_end(1);
         client.get(3, path);
-        client.wait_for(|frame| matches!(frame, Frame::Data { stream: 3, .. }));
+        client.wait_for_data(3);
         client
     });
     let mut other = Http2::over(server.connect());
@@ -505,7 +505,7 @@ fn http2_clients_that_do_not_follow_are_ended(framework: &str) {
     let server = start(framework, &[]);
     let mut client = Http2::over(server.connect());
     client.get(1, "/");
-    client.wait_for(|frame| matches!(frame, Frame::Data { end: true, .. }));
+    client.wait_for_end(1);
     server.drain();
     // Reads everything and answers no PING.
     let frames: Vec<_> = client.by_ref().collect();
@@ -528,7 +528,7 @@ fn http2_clients_whose_head_never_ends_are_ended(framework: &str) {
     let server = start(framework, &["timeout=8s"]);
     let mut client = Http2::over(server.connect());
     client.get(1, "/");
-    client.wait_for(|frame| matches!(frame, Frame::Data { end: true, .. }));
+    client.wait_for_end(1);
     client.half_head(3, "/");
     server.drain();
     client.by_ref().count();
@@ -557,7 +557,7 @@ fn k9_axums_websockets_over_http2_are_told_named_and_waited_for() {
     client.reset(3);
     // Is read behind it.
     client.get(7, "/");
-    client.wait_for(|frame| matches!(frame, Frame::Data { stream: 7, .. }));
+    client.wait_for_data(7);
     server.drain();
     client.wait_for(|frame| is_goodbye(5, frame));
     let line = server.wait_for("waiting for");
@@ -617,7 +617,7 @@ fn k9_axums_websockets_are_named_whatever_ends_beside_them() {
         end(&mut client, Http2::over(server.connect()));
         // Is read behind it.
         client.get(5, "/");
-        client.wait_for(|frame| matches!(frame, Frame::Data { stream: 5, .. }));
+        client.wait_for_data(5);
         server.drain();
         client.wait_for(|frame| is_goodbye(1, frame));
         let line = server.wait_for("waiting for 1 upgraded connection");

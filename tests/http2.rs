@@ -1,5 +1,6 @@
 //! F. HTTP/2, frame by frame, in clear text and over TLS (F5).
 
+use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::Duration;
@@ -21,6 +22,7 @@ macro_rules! in_clear_text_and_over_tls {
 
 in_clear_text_and_over_tls! {
     f1_a_response_that_the_kernel_has_is_complete_however_slowly_it_is_read
+    f1_a_response_that_the_kernel_has_waits_for_a_client_that_pauses
     f1_a_large_response_that_is_read_slowly_is_complete
     f1_streams_in_flight_finish
     f2_goaway_comes_twice_and_a_stream_in_between_is_served
@@ -86,6 +88,39 @@ fn f1_a_response_that_the_kernel_has_is_complete_however_slowly_it_is_read(way: 
     }
 }
 
+fn f1_a_response_that_the_kernel_has_waits_for_a_client_that_pauses(way: &Way) {
+    let (server, client) = way.start_with("echo", &["timeout=24s"]);
+    expect_who_pauses_to_lose_nothing(server, client);
+}
+
+#[test]
+fn f1_a_response_of_an_adapted_server_waits_for_a_client_that_pauses() {
+    let server = server!("framework", "timeout=24s");
+    let client = Http2::over(server.connect());
+    expect_who_pauses_to_lose_nothing(server, client);
+}
+
+#[track_caller]
+fn expect_who_pauses_to_lose_nothing(server: Server, mut client: Http2) {
+    const SIZE: u32 = 2_000_000;
+    client.get(1, &format!("/big?bytes={SIZE}"));
+    client.make_room(1, SIZE);
+    server.wait_for("finished /big");
+    client.wait_for_data(1);
+    server.drain();
+    // Who is not known to be there, and takes nothing, has 5 s for each of the answer to the PING, the end and the close.
+    sleep(Duration::from_secs(18));
+    client.make_room(1, 1);
+    let frames = client.rest();
+    let read = frames.iter().filter_map(|frame| match frame {
+        Frame::Data { bytes, .. } => Some(bytes.len()),
+        _ => None,
+    });
+    // But for the first one.
+    assert_eq!(read.sum::<usize>(), SIZE as usize - (16 << 10));
+    server.exit_within(SOON).expect(0);
+}
+
 #[test]
 fn f1_a_response_of_an_adapted_server_is_complete_however_slowly_it_is_read() {
     for answers in [Answers::AtOnce, Answers::InTurn] {
@@ -117,9 +152,7 @@ fn expect_slow_reader_to_lose_nothing(server: Server, client: &mut Http2, answer
     server.wait_for("handling /big");
     if answers == Answers::AtOnce {
         server.drain();
-        let Frame::Ping(ping) = client.wait_for(|frame| matches!(frame, Frame::Ping(_))) else {
-            unreachable!("that is what was waited for");
-        };
+        let ping = client.wait_for_ping();
         client.pong(&ping);
     }
     server.wait_for("finished /big");
@@ -156,9 +189,7 @@ fn f2_goaway_comes_twice_and_a_stream_in_between_is_served(way: &Way) {
                 error: 0,
             }
     });
-    let Frame::Ping(ping) = client.wait_for(|frame| matches!(frame, Frame::Ping(_))) else {
-        unreachable!("that is what was waited for");
-    };
+    let ping = client.wait_for_ping();
     // The client had not seen the GOAWAY when it opened this one: its answer to the PING, which
     // came after the GOAWAY, is still to come.
     client.get(3, "/");
@@ -175,19 +206,16 @@ fn f2_goaway_comes_twice_and_a_stream_in_between_is_served(way: &Way) {
 
 /// The way there and back takes longer than a connection without anything else to say would be kept.
 fn f2_a_request_that_crosses_the_goaway_on_a_long_way_is_served(way: &Way) {
-    let is_end = |frame: &Frame| matches!(frame, Frame::Data { end: true, .. });
     for is_busy in [false, true] {
         let (server, mut client) = way.start();
         client.get(1, "/");
-        client.wait_for(is_end);
+        client.wait_for_end(1);
         if is_busy {
             client.get(3, "/sleep?ms=2500");
             server.wait_for("handling /sleep");
         }
         server.drain();
-        let Frame::Ping(ping) = client.wait_for(|frame| matches!(frame, Frame::Ping(_))) else {
-            unreachable!("that is what was waited for");
-        };
+        let ping = client.wait_for_ping();
         sleep(Duration::from_millis(1500));
         client.get(5, "/");
         client.pong(&ping);
@@ -257,7 +285,7 @@ fn use_up(mut client: Http2, served: &AtomicUsize) {
 fn f3_an_idle_connection_is_ended(way: &Way) {
     let (server, mut client) = way.start();
     client.get(1, "/");
-    client.wait_for(|frame| matches!(frame, Frame::Data { end: true, .. }));
+    client.wait_for_end(1);
     server.drain();
     expect_goaways(&client.rest(), 1);
     server.exit_within(SOON).expect(0);
@@ -266,7 +294,7 @@ fn f3_an_idle_connection_is_ended(way: &Way) {
 fn f4_a_client_that_never_answers_the_ping_is_ended(way: &Way) {
     let (server, mut client) = way.start();
     client.get(1, "/");
-    client.wait_for(|frame| matches!(frame, Frame::Data { end: true, .. }));
+    client.wait_for_end(1);
     server.drain();
     while client.next().is_some() {}
     server.exit_within(SOON).expect(0);
@@ -283,15 +311,16 @@ fn f4_a_client_that_never_answers_the_ping_and_goes_on_asking_is_ended(way: &Way
 }
 
 fn a_client_that_vanishes_is_noticed_by_the_keep_alive(way: &Way) {
-    let settings = ["timeout=60s", "keep_alive=500ms"];
+    let settings = ["timeout=60s", "keep_alive=1500ms"];
     let (server, mut client) = way.start_with("echo", &settings);
     let mut present = Http2::over(way.connect(&server));
     client.get(1, "/sleep?ms=50000");
-    present.get(1, "/sleep?ms=3000");
+    present.get(1, "/sleep?ms=5000");
+    // Answers every PING, from the first on, as the other does not.
+    let present = thread::spawn(move || present.rest());
     server.wait_for_times("handling /sleep", 2);
     server.drain();
-    // Answers every PING, as the other does not.
-    let frames = present.rest();
+    let frames = present.join().unwrap();
     assert!(body_of(1, &frames).starts_with("slept beside"));
     server.exit_within(SOON).expect(0);
 }
@@ -322,7 +351,7 @@ fn k7_streams_that_the_client_has_reset_are_counted_and_named(way: &Way) {
     server.wait_for_times("handling /s", 4);
     server.drain();
     client.reset(1);
-    client.wait_for(|frame| matches!(frame, Frame::Data { stream: 3, .. }));
+    client.wait_for_data(3);
     client.reset(3);
     drop(other);
     let frames = client.rest();
@@ -384,7 +413,7 @@ fn f4_a_head_that_never_ends_is_ended(way: &Way) {
     for is_before in [true, false] {
         let (server, mut client) = way.start_with("echo", &["timeout=8s"]);
         client.get(1, "/");
-        client.wait_for(|frame| matches!(frame, Frame::Data { end: true, .. }));
+        client.wait_for_end(1);
         if is_before {
             client.half_head(3, "/");
         }
@@ -421,7 +450,7 @@ fn k7_who_does_not_read_on_has_left(way: &Way) {
         client.get(1, "/big?bytes=3000000");
         // Made to its end, in one piece, of which the window has room for 64 kB.
         server.wait_for("finished /big");
-        client.wait_for(|frame| matches!(frame, Frame::Data { .. }));
+        client.wait_for_data(1);
         server.drain();
         if is_reset {
             client.reset(1);
@@ -557,6 +586,25 @@ fn expect_goaways(frames: &[Frame], last: u32) {
         .collect();
     let expected = [ALL, last].map(|last| Frame::GoAway { last, error: 0 });
     assert_eq!(goaways, expected.iter().collect::<Vec<_>>(), "{frames:?}");
+}
+
+#[test]
+fn n14_who_floods_pings_and_reads_slowly_does_not_hold_the_drain() {
+    for mut command in [command!("echo"), command!("framework")] {
+        // Half of it is more than a client may take that has nothing in flight.
+        command.arg("timeout=12s");
+        let server = Server::start(command);
+        let mut client = http2::flood(server.address());
+        server.signal(Signal::TERM);
+        // There is more than it would come to the end of.
+        thread::spawn(move || {
+            let mut some = [0; 12_000];
+            while client.read(&mut some).is_ok_and(|count| count > 0) {
+                sleep(Duration::from_millis(300));
+            }
+        });
+        server.exit_within(SOON).expect(0);
+    }
 }
 
 #[test]

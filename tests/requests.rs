@@ -196,6 +196,19 @@ fn b8_a_slow_reader_of_a_large_body_gets_all_of_it() {
     server.exit_within(SOON).expect(0);
 }
 
+/// What the kernel has it sends on when the process has ended, since the client says nothing more.
+#[test]
+fn b8_a_response_that_the_kernel_has_waits_for_its_reader_without_the_process() {
+    const SIZE: usize = 2_000_000;
+    let server = server!("echo", "timeout=60s");
+    let mut connection = server.connect();
+    connection.send(get(&format!("/big?bytes={SIZE}")));
+    server.wait_for("finished /big");
+    server.drain();
+    server.exit_within(SOON).expect(0);
+    assert_eq!(connection.response().body.len(), SIZE);
+}
+
 #[test]
 fn b8_a_reader_that_stopped_is_cut_at_the_deadline() {
     let server = server!("echo", "timeout=1s");

@@ -11,6 +11,7 @@ mod mood;
 mod requests;
 mod service;
 mod stream;
+mod taking;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -184,6 +184,16 @@ pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(info.tcpi_unacked).unwrap_or(usize::MAX))
 }
 
+/// Tells whether a TCP connection has something to send and waits for nothing but the peer to make room: everything that
+/// was sent is acknowledged, so the peer is there and reads no further.
+///
+/// # References
+///
+/// `tcp_get_info` in Linux' net/ipv4/tcp.c: `tcpi_unacked` counts the segments under way
+pub(crate) fn waits_for_room(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(unacknowledged(socket)? > 0 && tcp_info(socket)?.tcpi_unacked == 0)
+}
+
 /// Returns how often something had to be sent again on a TCP connection, its SYN included.
 #[cfg(test)]
 pub(crate) fn retransmitted(socket: BorrowedFd<'_>) -> io::Result<u32> {

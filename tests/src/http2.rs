@@ -62,6 +62,12 @@ pub enum Frame {
     Other(u8),
 }
 
+impl Frame {
+    fn ends(&self, stream: u32) -> bool {
+        matches!(self, Self::Data { stream: of, end: true, .. } if *of == stream)
+    }
+}
+
 impl Http2 {
     /// Begins to speak HTTP/2, by prior knowledge or after ALPN.
     #[track_caller]
@@ -199,6 +205,27 @@ impl Http2 {
     pub fn wait_for(&mut self, wanted: impl Fn(&Frame) -> bool) -> Frame {
         let found = self.find(wanted);
         found.expect("the connection does not end before the frame that is waited for")
+    }
+
+    /// Reads frames up to the first piece of the response on `stream`.
+    #[track_caller]
+    pub fn wait_for_data(&mut self, stream: u32) {
+        self.wait_for(|frame| matches!(frame, Frame::Data { stream: of, .. } if *of == stream));
+    }
+
+    /// Reads frames up to the end of the response on `stream`.
+    #[track_caller]
+    pub fn wait_for_end(&mut self, stream: u32) {
+        self.wait_for(|frame| frame.ends(stream));
+    }
+
+    /// Reads frames up to a PING, and returns what is to be answered.
+    #[track_caller]
+    pub fn wait_for_ping(&mut self) -> Vec<u8> {
+        match self.wait_for(|frame| matches!(frame, Frame::Ping(_))) {
+            Frame::Ping(payload) => payload,
+            other => unreachable!("{other:?} was not waited for"),
+        }
     }
 
     /// Reads up to the end of the connection, with a pause behind each piece of a response, and says of each that it
@@ -356,8 +383,8 @@ pub fn expect_no_loss(frames: &[Frame]) {
         match frame {
             Frame::Headers { stream, .. } => {
                 assert!(*stream <= last, "{stream} behind {goaways:?}");
-                let is_end = |frame: &Frame| matches!(frame, Frame::Data { stream: of, end: true, .. } if of == stream);
-                assert!(frames.iter().any(is_end), "{stream} is cut: {goaways:?}");
+                let has_ended = frames.iter().any(|frame| frame.ends(*stream));
+                assert!(has_ended, "{stream} is cut: {goaways:?}");
             }
             Frame::Reset { stream } => panic!("{stream} was reset; {goaways:?}"),
             _ => {}

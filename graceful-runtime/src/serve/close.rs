@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
 use super::stream::Stream;
+use super::taking::Taking;
 use crate::sys;
 use crate::timer::Timer;
 
@@ -37,79 +38,80 @@ pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
     if may_close_at_once(&stream, connection) {
         return;
     }
-    let mut patience = Patience::with(&stream);
+    let mut patience = Patience::with(connection);
     let shutdown = poll_fn(|cx| {
-        patience.look(&stream, connection);
+        patience.look(&stream);
         // Fails where the peer has gone, and then the rest ends at once, too.
         let done = Pin::new(&mut stream).poll_shutdown(cx).map(drop);
         match done {
             Poll::Ready(()) => Poll::Ready(true),
-            Poll::Pending => patience.poll(cx, &stream, connection).map(|()| false),
+            Poll::Pending => patience.poll(cx, &stream).map(|()| false),
         }
     });
     if !shutdown.await {
         return;
     }
     if let Some(socket) = stream.lingering() {
-        let lost = poll_fn(|cx| patience.poll(cx, &stream, connection));
-        linger(socket, connection.may_be_sending()).or(lost).await;
+        let is_sending = patience.is_sending;
+        let lost = poll_fn(|cx| patience.poll(cx, &stream));
+        linger(socket, is_sending).or(lost).await;
     }
 }
 
-/// How long a close may take: it goes on as long as the peer takes something of what it was sent.
-struct Patience {
+/// How long a close may take. Where the peer sends, whose next bytes would make a reset of it, that is as long as it takes
+/// something of a response; any other one gets the rest from the kernel.
+struct Patience<'a> {
+    connection: &'a Connection,
+    is_sending: bool,
     /// When it last did.
     since: Instant,
-    unacknowledged: usize,
+    taking: Taking,
     timer: Timer,
 }
 
-impl Patience {
-    fn with(stream: &Stream) -> Self {
+impl<'a> Patience<'a> {
+    fn with(connection: &'a Connection) -> Self {
         Self {
+            connection,
+            is_sending: connection.may_be_sending(),
             since: Instant::now(),
-            unacknowledged: unacknowledged(stream),
+            taking: Taking::default(),
             timer: Timer::default(),
         }
     }
 
-    fn look(&mut self, stream: &Stream, connection: &Connection) {
-        let count = unacknowledged(stream);
-        connection.note_unread_by_client(count > 0);
-        if count < self.unacknowledged {
+    fn look(&mut self, stream: &Stream) {
+        if self.taking.look(0, stream, self.connection) && self.is_sending {
             self.since = Instant::now();
-        }
-        self.unacknowledged = count;
-    }
-
-    fn time_draining(&self, connection: &Connection) -> Duration {
-        // A client of HTTP/2 that has everything in its kernel says how it reads on, and may have a PING to answer.
-        match self.unacknowledged == 0 && connection.is_http2() {
-            true => connection.shared.goaway_limit().max(TIME_DRAINING),
-            false => TIME_DRAINING,
         }
     }
 
     /// Ready when the peer has had its time.
-    fn poll(&mut self, cx: &mut Context<'_>, stream: &Stream, connection: &Connection) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<()> {
+        // A drain may begin meanwhile.
+        self.connection.remember(cx.waker());
         loop {
-            self.look(stream, connection);
-            let limit = match connection.drain() {
-                Some(drain) => drain.max(self.since) + self.time_draining(connection),
-                None => self.since + TIME,
-            };
-            ready!(self.timer.poll(limit, cx));
-            let before = self.since;
-            self.look(stream, connection);
-            if self.since == before {
+            self.look(stream);
+            let since = self.since;
+            ready!(self.timer.poll(self.limit(), cx));
+            self.look(stream);
+            if self.since == since {
                 return Poll::Ready(());
             }
         }
     }
-}
 
-fn unacknowledged(stream: &Stream) -> usize {
-    stream.unacknowledged().unwrap_or(0)
+    fn limit(&self) -> Instant {
+        let Some(drain) = self.connection.drain() else {
+            return self.since + TIME;
+        };
+        // Between two signs of a client of HTTP/2 that reads is what it may take for any other.
+        let time = match self.is_sending && self.connection.is_http2() {
+            true => self.connection.shared.goaway_limit().max(TIME_DRAINING),
+            false => TIME_DRAINING,
+        };
+        drain.max(self.since) + time
+    }
 }
 
 /// Tells whether nothing can be lost by a close.

@@ -45,7 +45,7 @@ pub(crate) enum Activity {
     HalfRequest,
     /// On so many streams of HTTP/2 the server has ended, and the client goes on.
     HalfClosed(usize),
-    /// Its client has not taken everything that it was sent.
+    /// Its client has not taken the whole of a response.
     Unread,
     Closing,
 }
@@ -240,8 +240,12 @@ pub(crate) struct Connection {
     half_closed_streams: AtomicU32,
     /// The begin of something has come that cannot be given to hyper yet.
     has_begun_early: AtomicBool,
-    /// In a drain, and while it is closed: the client has not taken everything that it was sent.
+    /// In a drain, and while it is closed: the client has not taken the whole of a response.
     is_unread: AtomicBool,
+    /// How many bytes of HTTP/2 have been sent behind the last frame of a response.
+    behind_response: AtomicUsize,
+    /// A client of HTTP/2 may be reading a response: it has not answered the PING behind it.
+    is_reading: AtomicBool,
     is_closing: AtomicBool,
     is_upgraded: AtomicBool,
     is_http2: AtomicBool,
@@ -297,6 +301,8 @@ impl Connection {
             half_closed_streams: AtomicU32::new(0),
             has_begun_early: AtomicBool::new(false),
             is_unread: AtomicBool::new(false),
+            behind_response: AtomicUsize::new(0),
+            is_reading: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             is_upgraded: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
@@ -365,7 +371,7 @@ impl Connection {
 
     /// Returns what a connection does that has no request in flight.
     pub(crate) fn activity(&self) -> Activity {
-        let is_unread = self.is_unread.load(Ordering::Relaxed);
+        let is_unread = self.is_unread();
         if self.is_closing() {
             return if is_unread {
                 Activity::Unread
@@ -457,9 +463,6 @@ impl Connection {
 
     /// Notes whether the socket took what hyper wrote.
     pub(super) fn note_write(&self, is_blocked: bool) {
-        if !is_blocked && self.is_write_blocked() {
-            self.note_progress();
-        }
         self.is_write_blocked.store(is_blocked, Ordering::Relaxed);
     }
 
@@ -477,9 +480,27 @@ impl Connection {
         self.has_begun_early.store(has_begun, Ordering::Relaxed);
     }
 
-    /// Notes whether the client has not taken everything that it was sent.
-    pub(super) fn note_unread_by_client(&self, is_unread: bool) {
-        self.is_unread.store(is_unread, Ordering::Relaxed);
+    /// Notes whether the client has not taken the whole of a response; returns whether it had not before.
+    pub(super) fn note_unread_by_client(&self, is_unread: bool) -> bool {
+        self.is_unread.swap(is_unread, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_unread(&self) -> bool {
+        self.is_unread.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many bytes of HTTP/2 have been sent behind the last frame of a response.
+    pub(super) fn note_behind_response(&self, count: usize) {
+        self.behind_response.store(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn behind_response(&self) -> usize {
+        self.behind_response.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether a client of HTTP/2 may be reading a response.
+    pub(super) fn note_reading(&self, is_reading: bool) {
+        self.is_reading.store(is_reading, Ordering::Relaxed);
     }
 
     /// Notes that the connection is being closed.
@@ -877,10 +898,11 @@ impl Connection {
         self.is_write_blocked.load(Ordering::Relaxed)
     }
 
-    /// Tells whether the peer may still be sending: a body that nobody reads, or how it gets on with HTTP/2.
+    /// Tells whether the peer may still be sending: a body that nobody reads, or how it gets on with a response over
+    /// HTTP/2.
     pub(super) fn may_be_sending(&self) -> bool {
         if self.is_http2() {
-            return true;
+            return self.is_reading.load(Ordering::Relaxed);
         }
         let mut state = self.state();
         match &mut state.framing {

@@ -10,53 +10,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Answer;
 use super::frames::Frames;
-use super::stream::{Io, Stream};
+use super::stream::Io;
+#[cfg(feature = "adapt")]
+use super::stream::Stream;
+use super::taking::Taking;
 
 /// What hyper reads and writes where it is, or may be, HTTP/2.
 #[derive(Debug)]
 pub(crate) struct Followed {
     io: Io,
     frames: Option<Box<Frames>>,
-    /// How far the client is behind what was sent, in a drain.
-    arrivals: Arrivals,
+    /// How many bytes have been sent.
+    sent: u64,
+    /// Where the last frame of a response ends among them.
+    response: u64,
+    /// Where the PING behind the GOAWAY does.
+    ping: Option<u64>,
+    taking: Taking,
+    /// It has been looked what the client has taken, in the drain.
+    has_looked: bool,
     /// What is left of an answer that hyper is to read before anything else.
     answer: Bytes,
-}
-
-/// How much of what was sent the client has.
-///
-/// Counted in bytes above TLS, which is less than what is on its way, by less than a hundredth.
-#[derive(Debug, Default)]
-struct Arrivals {
-    sent: u64,
-    /// Where the PING behind the GOAWAY ends, while it is on its way.
-    ping: Option<u64>,
-    unacknowledged: u64,
-}
-
-/// What has arrived between two looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Arrived {
-    is_some: bool,
-    /// The PING has, and everything before it.
-    is_ping: bool,
-}
-
-impl Arrivals {
-    fn look(&mut self, unacknowledged: u64) -> Arrived {
-        let before = mem::replace(&mut self.unacknowledged, unacknowledged);
-        let count = self.sent.saturating_sub(unacknowledged);
-        let is_ping = self
-            .ping
-            .is_some_and(|end| unacknowledged == 0 || count >= end);
-        if is_ping {
-            self.ping = None;
-        }
-        Arrived {
-            is_some: unacknowledged < before,
-            is_ping,
-        }
-    }
 }
 
 impl Followed {
@@ -64,7 +38,11 @@ impl Followed {
         Self {
             io,
             frames: None,
-            arrivals: Arrivals::default(),
+            sent: 0,
+            response: 0,
+            ping: None,
+            taking: Taking::default(),
+            has_looked: false,
             answer: Bytes::new(),
         }
     }
@@ -79,7 +57,13 @@ impl Followed {
     /// Notes bytes of frames that are read.
     pub(crate) fn note_read(&mut self, bytes: &[u8]) {
         if let Some(frames) = &mut self.frames {
+            let was_asked = frames.asks();
             frames.receive(bytes);
+            let has_answered = was_asked && !frames.asks();
+            if has_answered && self.ping.is_some_and(|ping| self.response <= ping) {
+                // It has read everything that was before the PING.
+                self.io.connection().note_reading(false);
+            }
             self.note_frames();
         }
     }
@@ -116,10 +100,16 @@ impl Followed {
             frames.send(taken);
             left -= taken.len();
         }
-        self.arrivals.sent += count as u64;
+        self.sent += count as u64;
         if frames.asks() && !was_asked {
-            self.arrivals.ping = Some(self.arrivals.sent);
+            self.ping = Some(self.sent);
         }
+        let connection = self.io.connection();
+        if frames.take_responded() {
+            self.response = self.sent;
+            connection.note_reading(true);
+        }
+        connection.note_behind_response((self.sent - self.response) as usize);
         self.note_frames();
     }
 
@@ -132,16 +122,18 @@ impl Followed {
 
     #[cold]
     fn look_in_drain(&mut self) {
-        // What cannot be known counts as taken.
-        let unacknowledged = self.io.get_ref().and_then(Stream::unacknowledged);
-        let unacknowledged = unacknowledged.unwrap_or(0);
-        let connection = self.io.connection();
-        connection.note_unread_by_client(unacknowledged > 0);
-        let arrived = self.arrivals.look(unacknowledged as u64);
-        if arrived.is_some {
+        let (Some(stream), connection) = (self.io.get_ref(), self.io.connection()) else {
+            return;
+        };
+        if self.taking.look(self.sent, stream, connection) {
             connection.note_progress();
         }
-        if arrived.is_ping {
+        let is_first = !mem::replace(&mut self.has_looked, true);
+        if is_first && !connection.is_unread() {
+            // The responses before the drain have arrived.
+            connection.note_reading(false);
+        }
+        if self.ping.is_some_and(|ping| self.taking.has(ping)) {
             connection.note_asked();
         }
     }
@@ -249,34 +241,5 @@ impl AsyncWrite for Followed {
 impl Drop for Followed {
     fn drop(&mut self) {
         self.say_goodbye();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Arrivals, Arrived};
-
-    #[test]
-    fn the_ping_has_arrived_when_everything_before_it_has() {
-        let mut arrivals = Arrivals {
-            sent: 1000,
-            ..Arrivals::default()
-        };
-        let mut look = |sent, ping, unacknowledged| {
-            arrivals.sent = sent;
-            arrivals.ping = arrivals.ping.or(ping);
-            let Arrived { is_some, is_ping } = arrivals.look(unacknowledged);
-            (is_some, is_ping)
-        };
-        assert_eq!(look(1000, None, 1000), (false, false));
-        assert_eq!(look(1000, Some(900), 1000), (false, false));
-        assert_eq!(look(1000, None, 500), (true, false));
-        // What is behind it does not count.
-        assert_eq!(look(2000, None, 1500), (false, false));
-        assert_eq!(look(2000, None, 1101), (true, false));
-        assert_eq!(look(2000, None, 1100), (true, true));
-        assert_eq!(look(2000, None, 1100), (false, false));
-        assert_eq!(look(2000, None, 0), (true, false));
-        assert_eq!(look(2017, Some(2017), 0), (false, true));
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Frames {
     half_closed: BTreeSet<u32>,
     /// Something has come on one of those, that nobody has taken note of.
     goes_on: bool,
+    /// A frame of a response has been sent, that nobody has taken note of.
+    has_responded: bool,
     /// How many of them the client has given up on or has broken, that nobody has taken note of.
     given_up: usize,
     /// The highest stream that the client has opened.
@@ -147,6 +149,7 @@ impl Frames {
     /// Takes what the socket has taken.
     pub(super) fn send(&mut self, mut bytes: &[u8]) {
         while let Some(frame) = self.sent.next(&mut bytes) {
+            self.has_responded |= matches!(frame.kind, DATA | HEADERS);
             match (frame.kind, self.leave) {
                 (DATA | HEADERS, _) if frame.has(END_STREAM) => self.ends(frame.stream),
                 (RST_STREAM, _) => {
@@ -186,6 +189,11 @@ impl Frames {
     /// Returns on how many streams the server has ended, and the client has not.
     pub(super) fn half_closed(&self) -> usize {
         self.half_closed.len()
+    }
+
+    /// Tells whether a frame of a response has been sent since the last call.
+    pub(super) fn take_responded(&mut self) -> bool {
+        mem::take(&mut self.has_responded)
     }
 
     /// Tells whether something has come on those since the last call.

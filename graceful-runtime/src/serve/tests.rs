@@ -18,7 +18,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy, duplex, sink};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::races::Race;
 use super::connection::{Activity, Connection, Shared};
@@ -560,6 +560,7 @@ fn followed(stream: Stream) -> (Followed, Arc<Connection>) {
     let (lifecycle, _) = Lifecycle::new(&Config::new(), Heritage::default());
     let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
     let connection = Arc::new(Connection::new(shared, Peer::Unix));
+    connection.becomes_http2();
     let mut io = Followed::new(Io::new(stream, Bytes::new(), Arc::clone(&connection)));
     io.follow(0);
     (io, connection)
@@ -579,6 +580,37 @@ async fn a_stream_ends_with_a_frame_that_is_written_in_slices() {
         let slices = slices.map(IoSlice::new);
         assert_ne!(io.write_vectored(&slices).await.unwrap(), 0);
         assert_eq!(connection.open_streams(), Some(open));
+    }
+}
+
+/// What comes from a client that still reads would make a reset of a close.
+#[tokio::test]
+async fn whether_a_client_reads_on_is_known_by_what_has_arrived_and_by_its_answer() {
+    const ASKED: &[u8] =
+        b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0\0\0\x08\x06\0\0\0\0\0leaving?";
+    const ANSWER: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0leaving?";
+    const RESPONSE: &[u8] = b"\0\0\x04\0\x01\0\0\0\x01data";
+    for (behind, reads_on) in [(&b""[..], false), (RESPONSE, true)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (mut client, server) = (client.await.unwrap(), listener.accept().await.unwrap().0);
+        let (mut io, connection) = followed(Stream::Tcp(server));
+        io.write_all(RESPONSE).await.unwrap();
+        assert!(connection.may_be_sending());
+        client.read_exact(&mut [0; RESPONSE.len()]).await.unwrap();
+        connection.shared.set_mood(Mood::Draining);
+        let mut bytes = [0; 100];
+        assert!(timeout(SLOW / 100, io.read(&mut bytes)).await.is_err());
+        assert!(!connection.may_be_sending(), "it has arrived");
+
+        io.write_all(RESPONSE).await.unwrap();
+        io.write_all(ASKED).await.unwrap();
+        io.write_all(behind).await.unwrap();
+        assert!(timeout(SLOW / 100, io.read(&mut bytes)).await.is_err());
+        assert!(connection.may_be_sending(), "it may be reading that");
+        client.write_all(ANSWER).await.unwrap();
+        assert_eq!(io.read(&mut bytes).await.unwrap(), ANSWER.len());
+        assert_eq!(connection.may_be_sending(), reads_on);
     }
 }
 
