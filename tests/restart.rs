@@ -626,7 +626,7 @@ fn h10_when_the_new_process_stops_while_the_old_one_drains_it_says_so() {
         .wait_for("ended (exit status: 0) while this process was draining");
     request.response().expect_last();
     old.expect_exit(0, server.log());
-    let last = format!(": process {successor} has ended, too; this one drained in ");
+    let last = format!(": process {successor} took over and has ended since; this one drained in ");
     server.log().wait_for(&last);
 }
 

@@ -475,7 +475,7 @@ pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
             format!("process {pid} serves; this one drained in {spent}")
         }
         Some(Successor::Ended(pid)) => {
-            format!("process {pid} has ended, too; this one drained in {spent}")
+            format!("process {pid} took over and has ended since; this one drained in {spent}")
         }
         Some(Successor::Lost(pid)) => {
             format!("process {pid} was to serve and is lost; this one drained in {spent}")
