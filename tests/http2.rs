@@ -320,7 +320,7 @@ fn a_client_that_vanishes_is_noticed_by_the_keep_alive(way: &Way) {
     let present = thread::spawn(move || present.rest());
     server.wait_for_times("handling /sleep", 2);
     server.drain();
-    let frames = present.join().unwrap();
+    let frames = present.join().expect("it reads to the end");
     assert!(body_of(1, &frames).starts_with("slept beside"));
     server.exit_within(SOON).expect(0);
 }
