@@ -550,9 +550,9 @@ impl Connection {
             false => Body::new(request.body().size_hint().exact()),
         };
         self.in_flight.begin();
-        let is_http2 = request.version() == Version::HTTP_2;
         // Nobody may ask for the body of a response to HEAD.
-        let is_made = request.method() == Method::HEAD;
+        let stream = (request.version() == Version::HTTP_2)
+            .then(|| AtomicBool::new(request.method() == Method::HEAD));
         let request = InFlight {
             started: Instant::now(),
             method: request.method().clone(),
@@ -576,7 +576,7 @@ impl Connection {
             connection: Arc::clone(self),
             key,
             size: 0,
-            stream: is_http2.then(|| AtomicBool::new(is_made)),
+            stream,
         }
     }
 
@@ -586,6 +586,29 @@ impl Connection {
         let request = state.requests.remove(key);
         state.last_active = Instant::now();
         let is_draining = self.shared.lifecycle.phase() >= Phase::LameDuck;
+        match is_draining || size > SMALL {
+            true => self.leave_open(state, request, size, is_made, is_draining),
+            false => drop(state),
+        }
+        if !self.is_http2() {
+            return self.in_flight.end();
+        }
+        if self.in_flight.end_elsewhere(&self.shared.mood) {
+            // hyper has no reason to look at the connection when its last stream ends.
+            self.wake();
+        }
+    }
+
+    /// Leaves open how a request has ended whose response may not have been written; counts it where it is known.
+    #[cold]
+    fn leave_open(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        request: Option<InFlight>,
+        size: usize,
+        is_made: Option<bool>,
+        is_draining: bool,
+    ) {
         let fate = match is_draining {
             true => self.end_in_drain(request.as_ref(), is_made),
             false => Fate::Open,
@@ -599,21 +622,12 @@ impl Connection {
                 request if size > SMALL => state.unwritten = request,
                 _ => {}
             }
-            if is_draining || size > SMALL {
-                self.unsettled.fetch_add(1, Ordering::Relaxed);
-            }
+            self.unsettled.fetch_add(1, Ordering::Relaxed);
         }
         drop(state);
         if self.is_closing() {
             // A handler that panicked, or kept its thread: nobody looks at the connection any more.
             self.settle();
-        }
-        if !self.is_http2() {
-            return self.in_flight.end();
-        }
-        if self.in_flight.end_elsewhere(&self.shared.mood) {
-            // hyper has no reason to look at the connection when its last stream ends.
-            self.wake();
         }
     }
 
@@ -748,6 +762,14 @@ impl Connection {
     /// Notes that nothing more of what hyper was given will be handed to the kernel.
     pub(crate) fn settle(&self) {
         if self.unsettled.load(Ordering::Relaxed) > 0 {
+            self.settle_requests();
+        }
+    }
+
+    /// Does so where all responses have been handed to the kernel.
+    #[inline]
+    pub(super) fn settle_if_written(&self) {
+        if self.unsettled.load(Ordering::Relaxed) > 0 && !self.is_busy() {
             self.settle_requests();
         }
     }

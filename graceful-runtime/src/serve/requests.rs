@@ -53,6 +53,7 @@ impl Key {
 }
 
 impl Requests {
+    #[inline]
     pub(super) fn insert(&mut self, request: InFlight) -> Key {
         match self.first {
             None => {

@@ -432,8 +432,8 @@ impl AsyncWrite for Io {
         let flushed = self.stream().poll_flush(cx);
         // hyper flushes when it has written everything; TLS may still hold some of it.
         self.note_written(&flushed);
-        if flushed.is_ready() && !self.connection.is_busy() {
-            self.connection.settle();
+        if flushed.is_ready() {
+            self.connection.settle_if_written();
         }
         flushed
     }
