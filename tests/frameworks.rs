@@ -425,36 +425,15 @@ fn k7_what_is_answered_has_not_been_left(framework: &str) {
 fn k7_who_does_not_read_on_has_left(framework: &str) {
     for is_reset in [true, false] {
         let server = start(framework, &[]);
-        let mut client = Http2::over(server.connect());
-        client.get(1, "/big?bytes=3000000");
-        client.wait_for_data(1);
-        server.drain();
-        if is_reset {
-            client.reset(1);
-            client.rest();
-        }
-        drop(client);
-        let log = server.exit_within(SOON).expect(0);
-        let counted = ": 0 requests finished, 0 cut, 1 left by its client: GET /big from ";
-        assert!(log.has(counted), "{log}");
+        let client = Http2::over(server.connect());
+        http2::expect_who_reads_no_further_to_be_counted(server, client, is_reset);
     }
 }
 
 fn k7_what_an_offence_ends_has_not_finished(framework: &str) {
     let server = start(framework, &[]);
-    let mut client = Http2::over(server.connect());
-    client.get(1, "/sleep?ms=50000");
-    client.get(3, "/big?bytes=3000000");
-    server.wait_for("handling /sleep");
-    server.wait_for("finished /big");
-    server.drain();
-    client.offend();
-    client.rest();
-    let log = server.exit_within(SOON).expect(0);
-    assert!(
-        log.has(": 0 requests finished, 0 cut, 2 left by their clients: GET /"),
-        "{log}"
-    );
+    let client = Http2::over(server.connect());
+    http2::expect_offence_to_finish_nothing(server, client);
 }
 
 /// Not another one, of which nobody asks for the body either.
@@ -525,15 +504,11 @@ fn http2_clients_that_do_not_follow_and_go_on_asking_are_ended(framework: &str) 
 }
 
 fn http2_clients_whose_head_never_ends_are_ended(framework: &str) {
-    let server = start(framework, &["timeout=8s"]);
-    let mut client = Http2::over(server.connect());
-    client.get(1, "/");
-    client.wait_for_end(1);
-    client.half_head(3, "/");
-    server.drain();
-    client.by_ref().count();
-    let log = server.exit_within(SOON).expect(0);
-    assert!(log.has("1 half request timed out"), "{log}");
+    for is_before in [true, false] {
+        let server = start(framework, &["timeout=8s"]);
+        let client = Http2::over(server.connect());
+        http2::expect_half_head_to_time_out(server, client, is_before);
+    }
 }
 
 fn http2_clients_that_flood_pings_and_never_read_are_ended(framework: &str) {

@@ -408,58 +408,22 @@ fn k7_who_leaves_as_the_last_is_counted_and_named(way: &Way) {
     assert!(log.has(counted), "{log}");
 }
 
-/// In a drain that has begun, and before; the client is silent behind it.
 fn f4_a_head_that_never_ends_is_ended(way: &Way) {
     for is_before in [true, false] {
-        let (server, mut client) = way.start_with("echo", &["timeout=8s"]);
-        client.get(1, "/");
-        client.wait_for_end(1);
-        if is_before {
-            client.half_head(3, "/");
-        }
-        server.drain();
-        if !is_before {
-            client.half_head(3, "/");
-        }
-        client.by_ref().count();
-        let log = server.exit_within(SOON).expect(0);
-        let counted = ": 0 requests finished, 0 cut, 1 half request timed out";
-        assert!(log.has(counted), "{log}");
+        let (server, client) = way.start_with("echo", &["timeout=8s"]);
+        http2::expect_half_head_to_time_out(server, client, is_before);
     }
 }
 
 fn k7_what_an_offence_ends_has_not_finished(way: &Way) {
-    let (server, mut client) = way.start();
-    client.get(1, "/sleep?ms=50000");
-    client.get(3, "/big?bytes=3000000");
-    server.wait_for("handling /sleep");
-    server.wait_for("finished /big");
-    server.drain();
-    client.offend();
-    client.rest();
-    let log = server.exit_within(SOON).expect(0);
-    assert!(
-        log.has(": 0 requests finished, 0 cut, 2 left by their clients: GET /"),
-        "{log}"
-    );
+    let (server, client) = way.start();
+    http2::expect_offence_to_finish_nothing(server, client);
 }
 
 fn k7_who_does_not_read_on_has_left(way: &Way) {
     for is_reset in [true, false] {
-        let (server, mut client) = way.start();
-        client.get(1, "/big?bytes=3000000");
-        // Made to its end, in one piece, of which the window has room for 64 kB.
-        server.wait_for("finished /big");
-        client.wait_for_data(1);
-        server.drain();
-        if is_reset {
-            client.reset(1);
-            client.rest();
-        }
-        drop(client);
-        let log = server.exit_within(SOON).expect(0);
-        let counted = "0 cut, 1 left by its client: GET /big from 127.";
-        assert!(log.has(counted), "{log}");
+        let (server, client) = way.start();
+        http2::expect_who_reads_no_further_to_be_counted(server, client, is_reset);
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::{Address, Connection};
+use crate::{Address, Connection, SOON, Server};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
@@ -425,6 +425,61 @@ pub fn body_of(stream: u32, frames: &[Frame]) -> String {
         "stream {stream} is not complete: {frames:?}"
     );
     String::from_utf8_lossy(&bytes.concat()).into_owned()
+}
+
+/// Fails unless a client that breaks the protocol in a drain is counted as one that has left what it asked for.
+#[track_caller]
+pub fn expect_offence_to_finish_nothing(server: Server, mut client: Http2) {
+    client.get(1, "/sleep?ms=50000");
+    client.get(3, "/big?bytes=3000000");
+    server.wait_for("handling /sleep");
+    server.wait_for("finished /big");
+    server.drain();
+    client.offend();
+    client.rest();
+    let log = server.exit_within(SOON).expect(0);
+    let counted = ": 0 requests finished, 0 cut, 2 left by their clients: GET /";
+    assert!(log.has(counted), "{log}");
+}
+
+/// Fails unless a client that gives up on a response, or goes, in the middle of it is counted and named.
+#[track_caller]
+pub fn expect_who_reads_no_further_to_be_counted(
+    server: Server,
+    mut client: Http2,
+    is_reset: bool,
+) {
+    client.get(1, "/big?bytes=3000000");
+    // Made to its end, in one piece, of which the window has room for 64 kB.
+    server.wait_for("finished /big");
+    client.wait_for_data(1);
+    server.drain();
+    if is_reset {
+        client.reset(1);
+        client.rest();
+    }
+    drop(client);
+    let log = server.exit_within(SOON).expect(0);
+    let counted = ": 0 requests finished, 0 cut, 1 left by its client: GET /big from ";
+    assert!(log.has(counted), "{log}");
+}
+
+/// Fails unless a client that begins a head before a drain or in it, and is silent then, is ended in time.
+#[track_caller]
+pub fn expect_half_head_to_time_out(server: Server, mut client: Http2, is_before: bool) {
+    client.get(1, "/");
+    client.wait_for_end(1);
+    if is_before {
+        client.half_head(3, "/");
+    }
+    server.drain();
+    if !is_before {
+        client.half_head(3, "/");
+    }
+    client.by_ref().count();
+    let log = server.exit_within(SOON).expect(0);
+    let counted = ": 0 requests finished, 0 cut, 1 half request timed out";
+    assert!(log.has(counted), "{log}");
 }
 
 /// Returns the first 31 bits, which are all that HTTP/2 uses of its numbers.
