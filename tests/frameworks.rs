@@ -54,6 +54,7 @@ with_axum_and_tonic! {
     pipelined_requests_are_answered_wherever_hyper_pauses
     requests_in_flight_are_counted
     restarts_under_load_lose_nothing
+    restarts_that_fail_under_load_lose_nothing
     silent_connections_are_closed
     the_accept_queue_is_served
     the_socket_of_an_idle_connection_is_read
@@ -221,6 +222,25 @@ fn restarts_under_load_lose_nothing(framework: &str) {
     loads.iter().for_each(Load::expect_nobody_refused);
     server.stop();
     loads.into_iter().for_each(Load::expect_nothing_lost);
+}
+
+fn restarts_that_fail_under_load_lose_nothing(framework: &str) {
+    let program = env!("CARGO_BIN_EXE_framework");
+    let settings = [
+        "lame_duck=1s",
+        "pid_file=missing/pid",
+        "grace=20s",
+        framework,
+    ];
+    let mut server = Deployment::start(program, &settings);
+    let load = Load::start(&server.addresses()[0], 8, Style::Reconnect);
+    for _ in 0..20 {
+        load.wait_until_served(load.served() + 64);
+        server.fail_to_restart();
+    }
+    load.expect_nobody_refused();
+    server.stop();
+    load.expect_nothing_lost();
 }
 
 fn an_upload_under_way_is_read(framework: &str) {

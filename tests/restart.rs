@@ -697,6 +697,8 @@ fn h12_a_second_int_during_a_restart_ends_both() {
     drop(held);
     server.log().wait_for("blocking");
     server.serving().signal(Signal::INT);
+    // Seen by then, so that the second one is not taken for the same.
+    server.log().wait_for("draining 1 request");
     thread::sleep(process::HUMAN);
     server.serving().signal(Signal::INT);
     server.serving().expect_exit(130, server.log());
@@ -716,6 +718,39 @@ fn h12_a_signal_to_all_of_them_during_a_restart_ends_both() {
     request.response().expect_last();
     server.serving().expect_exit(0, server.log());
     server.log().wait_for_end();
+}
+
+/// The old one accepts on for its lame duck, from the same queue.
+#[test]
+fn h12_a_successor_that_is_stopped_before_its_turn_accepts_nothing() {
+    let server = start(&["timeout=60s", "lame_duck=2s"]);
+    let gate = server.set_gate(&["ready=manual"]);
+    let old = server.serving().id().to_string();
+    server.serving().signal(Signal::USR2);
+    let (_, _held) = server.successor_at(&gate);
+    server.log().wait_for_times(LISTENING, 2);
+    server.serving().signal(Signal::TERM);
+    server.log().wait_for("stop requested");
+    for _ in 0..50 {
+        let mut connection = Connection::open(&server.addresses()[0]);
+        assert_eq!(connection.get("/pid").text(), old);
+    }
+    server.serving().expect_exit(0, server.log());
+}
+
+#[test]
+fn h12_successors_that_fail_at_their_turn_lose_nothing() {
+    let pid_file = "pid_file=missing/pid";
+    let mut server = start(&["timeout=60s", "lame_duck=1s", pid_file, PATIENT]);
+    let load = Load::start(&server.addresses()[0], 8, Style::Reconnect);
+    for _ in 0..20 {
+        load.wait_until_served(load.served() + 64);
+        let said = server.fail_to_restart();
+        assert!(said.contains("missing/pid"), "{said}");
+    }
+    load.expect_nobody_refused();
+    server.stop();
+    load.expect_nothing_lost();
 }
 
 #[test]

@@ -248,8 +248,11 @@ impl Drain {
         let _attendance = lifecycle.attend();
         self.with_acceptor(Acceptor::report);
         lifecycle.serves_in_main();
+        if !lifecycle.has_its_turn().await {
+            // What is in the queue is the predecessor's.
+            return self.adapter.tell();
+        }
         if lifecycle.has_predecessor {
-            lifecycle.reached(Phase::Ready).await;
             self.with_acceptor(Acceptor::open);
         }
         lifecycle.reached(Phase::LameDuck).await;

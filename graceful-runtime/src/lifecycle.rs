@@ -64,6 +64,15 @@ pub(crate) struct Trigger {
     pub(crate) cancels_start_up: bool,
 }
 
+/// Whether this process may accept where another one serves until it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Awaited,
+    Come,
+    /// This process stops, and the other one serves on.
+    Missed,
+}
+
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     pub(crate) keep_alive_grace: Duration,
@@ -77,8 +86,9 @@ pub(crate) struct Lifecycle {
     pub(crate) listeners: Listeners,
     pub(crate) inherited: Option<State>,
     pub(crate) service_manager: ServiceManager,
-    /// Another process serves until it is this one's turn.
+    /// This process was started to take over from another one.
     pub(crate) has_predecessor: bool,
+    turn: watch::Sender<Turn>,
     /// Requests that were answered since the trigger.
     pub(crate) finished: AtomicUsize,
     /// How many requests had begun to come since the trigger, and did not come to their end in time.
@@ -181,6 +191,10 @@ impl Lifecycle {
             inherited: heritage.state,
             service_manager: heritage.service_manager,
             has_predecessor: heritage.has_predecessor,
+            turn: watch::Sender::new(match heritage.has_predecessor {
+                true => Turn::Awaited,
+                false => Turn::Come,
+            }),
             finished: AtomicUsize::new(0),
             timed_out: AtomicUsize::new(0),
             gone: Gone::default(),
@@ -274,17 +288,39 @@ impl Lifecycle {
         let is_request = matches!(reason, Reason::Signal(_) | Reason::Call);
         let is_starting = self.phase() == Phase::Starting && !self.is_started();
         let cancels_start_up = is_request && is_starting && !self.is_awaited();
+        let misses_turn = *self.turn.borrow() == Turn::Awaited;
         let trigger = Trigger {
             reason,
             budget: Budget::new(Instant::now(), timeout),
             // Else a server has ended, or a successor accepts.
-            lame_duck: match is_request && !cancels_start_up {
+            lame_duck: match is_request && !cancels_start_up && !misses_turn {
                 true => lame_duck.min(timeout / 2),
                 false => Duration::ZERO,
             },
             cancels_start_up,
         };
-        self.trigger.set(trigger).is_ok()
+        let is_first = self.trigger.set(trigger).is_ok();
+        if is_first && misses_turn {
+            self.turn.send_replace(Turn::Missed);
+        }
+        is_first
+    }
+
+    /// Lets the servers of this process accept.
+    pub(crate) fn take_turn(&self) {
+        self.turn.send_replace(Turn::Come);
+    }
+
+    /// Waits until the servers of this process may accept; false where it stops before its turn, so that they never may.
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop loses nothing.
+    pub(crate) async fn has_its_turn(&self) -> bool {
+        let mut turn = self.turn.subscribe();
+        // The sender lives in `self`, so there is no error.
+        let turn = turn.wait_for(|turn| *turn != Turn::Awaited).await;
+        turn.is_ok_and(|turn| *turn == Turn::Come)
     }
 
     pub(crate) fn trigger(&self) -> Option<Trigger> {

@@ -831,8 +831,8 @@ impl Guardian {
 
     /// Has the pid file written, which comes first: who is told that this process is ready finds it in its name.
     fn begin_take_over(&mut self) {
-        // Several servers may say that they are ready.
-        if self.pid_file_due.is_some() {
+        // Several servers may say that they are ready, and who stops takes nothing over.
+        if self.pid_file_due.is_some() || self.lifecycle.phase() != Phase::Starting {
             return;
         }
         let succession = self.succession.as_ref();
@@ -871,10 +871,15 @@ impl Guardian {
     }
 
     fn take_over(&mut self) {
-        let lines = self.succession.iter_mut().flat_map(Succession::take_over);
-        lines.for_each(|line| self.output.say(line));
+        if let Some(succession) = &mut self.succession {
+            let Some(lines) = succession.take_over() else {
+                return;
+            };
+            lines.into_iter().for_each(|line| self.output.say(line));
+        }
         // Who is told that this process is ready finds the listeners in its name.
         self.step(Event::Ready);
+        self.lifecycle.take_turn();
     }
 
     fn on_predecessor(&mut self, event: ParentEvent) {

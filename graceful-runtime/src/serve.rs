@@ -402,8 +402,9 @@ impl<S: HttpService> Running<S> {
         let shared = Arc::clone(&self.shared);
         let drains_last = self.drains_last;
         lifecycle.serves_in_main();
-        if lifecycle.has_predecessor {
-            lifecycle.reached(Phase::Ready).await;
+        if !lifecycle.has_its_turn().await {
+            // What is in the queue is the predecessor's.
+            return Ok(());
         }
         self.accept_until(wait_for_drain(&lifecycle, &shared, drains_last))
             .await;

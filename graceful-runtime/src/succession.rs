@@ -181,11 +181,9 @@ impl Succession {
         predecessor.after(event)
     }
 
-    /// The servers accept: this process is the one to talk to. Returns what there is to say of it.
-    pub(crate) fn take_over(&mut self) -> Vec<Line> {
-        self.listeners.own();
+    /// Makes this process the one to talk to. Returns what there is to say of it; `None` where the predecessor has given up.
+    pub(crate) fn take_over(&mut self) -> Option<Vec<Line>> {
         let mut lines = Vec::new();
-        self.service_manager.ready("serving");
         let mut dropped = Vec::new();
         for unclaimed in self.listeners.close_unclaimed() {
             let name = &unclaimed.name;
@@ -203,15 +201,19 @@ impl Succession {
                 Origin::Unit => {}
             }
         }
-        if let Some(predecessor) = &self.predecessor {
-            predecessor.say_serving(dropped);
+        if let Some(predecessor) = &mut self.predecessor {
+            if predecessor.waits_for_serving() && !predecessor.say_serving(dropped) {
+                return None;
+            }
             lines.push(Line::info(format!(
                 "took over from process {}",
                 predecessor.pid()
             )));
         }
+        self.listeners.own();
+        self.service_manager.ready("serving");
         self.store_listeners();
-        lines
+        Some(lines)
     }
 
     /// Returns the pid file, which names this process before anybody is told that it serves.

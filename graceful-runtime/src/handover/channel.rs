@@ -11,8 +11,8 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-        sendmsg, socketpair, sockopt,
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
+        recvmsg, sendmsg, shutdown, socketpair, sockopt,
     },
 };
 
@@ -90,6 +90,12 @@ impl Channel {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, flags)?;
         Ok(())
+    }
+
+    /// Takes nothing more: what the other process has sent can be received, and what it sends from now on fails there.
+    pub(crate) fn close_for_receiving(&self) {
+        // Fails only where the other process is gone.
+        let _ = shutdown(&self.0, Shutdown::Read);
     }
 
     /// Receives what is waiting; the descriptors are close-on-exec from the start.

@@ -118,6 +118,7 @@ fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(Report)) {
             listeners,
             state: ChildState::Starting,
             channel,
+            is_deaf: false,
             successor,
             abort,
             barrier: None,
@@ -178,6 +179,8 @@ struct Driver<R> {
     listeners: Vec<ListenerId>,
     state: ChildState,
     channel: Channel,
+    /// The channel is closed for what the successor says.
+    is_deaf: bool,
     successor: Successor,
     abort: Arc<OwnedFd>,
     barrier: Option<Barrier>,
@@ -233,7 +236,7 @@ impl<R: FnMut(Report)> Driver<R> {
             }
             if ready.abort {
                 let _ = rustix::io::read(&self.abort, &mut [0; 8]);
-                return ChildEvent::Aborted;
+                return self.unless_it_serves(ChildEvent::Aborted);
             }
             if ready.end {
                 return ChildEvent::Ended;
@@ -242,8 +245,22 @@ impl<R: FnMut(Report)> Driver<R> {
             if ready.barrier || (late && self.state == ChildState::Announcing) {
                 self.barrier = None;
             } else if late {
-                return ChildEvent::TimedOut;
+                return self.unless_it_serves(ChildEvent::TimedOut);
             }
+        }
+    }
+
+    /// Returns `event`, by which this process gives up, unless the successor said before that it serves. From here on it
+    /// cannot, so that it accepts nothing.
+    fn unless_it_serves(&mut self, event: ChildEvent) -> ChildEvent {
+        if self.is_deaf {
+            return event;
+        }
+        self.channel.close_for_receiving();
+        self.is_deaf = true;
+        match self.receive() {
+            Some(ChildEvent::Serving) if self.state == ChildState::Going => ChildEvent::Serving,
+            _ => event,
         }
     }
 
@@ -259,7 +276,8 @@ impl<R: FnMut(Report)> Driver<R> {
 
     fn wait(&self, limit: Option<Duration>) -> Sources<bool> {
         let sources = Sources {
-            channel: Some(self.channel.as_fd()),
+            // There would be an end of file.
+            channel: (!self.is_deaf).then(|| self.channel.as_fd()),
             abort: Some(self.abort.as_fd()),
             end: self.successor.end(),
             barrier: self.barrier.as_ref().map(AsFd::as_fd),
@@ -325,6 +343,7 @@ impl<R: FnMut(Report)> Driver<R> {
     }
 
     fn roll_back(mut self, cause: Cause) {
+        self.channel.close_for_receiving();
         let pid = self.successor.pid();
         let reason = std::mem::take(&mut self.said.reason);
         let failure = match cause {

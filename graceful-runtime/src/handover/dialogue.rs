@@ -12,6 +12,9 @@
 //!
 //! Until `Serving` arrives the old process goes on as before, so every failure is a roll-back: it stops the successor, which has
 //! accepted nothing, and nobody noticed. A successor that loses its parent before `Go` takes over by itself.
+//!
+//! `Serving` is what decides. A successor accepts behind it, and only where it could be sent; an old process that gives up closes
+//! its end for receiving first, and has handed over where it is there all the same.
 
 /// Where the old process is with its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +131,8 @@ pub(crate) enum ParentEvent {
     Ended,
     /// The old process said what cannot be understood.
     Garbled,
+    /// `Serving` could not be sent: the old process has given up, or is gone, and the next event says which.
+    Unheard,
 }
 
 /// What a successor does next.
@@ -136,7 +141,7 @@ pub(crate) enum ParentStep {
     /// Nothing but wait.
     Wait,
     SayReady,
-    /// Accept, tell the service manager, then say `Serving`.
+    /// Say `Serving`, then accept and tell the service manager.
     TakeOver,
     /// As `TakeOver`, with nobody left to say it to.
     TakeOverAlone,
@@ -153,6 +158,7 @@ impl ParentState {
         match (self, event) {
             (Self::Starting, E::Ready) => (Self::Waiting, ParentStep::SayReady),
             (Self::Waiting, E::Go) => (Self::Serving, ParentStep::TakeOver),
+            (Self::Serving, E::Unheard) => (Self::Waiting, ParentStep::Wait),
 
             (Self::Starting, E::Ended) => (Self::Orphaned, ParentStep::ReportEnd),
             (Self::Orphaned, E::Ready) => (Self::Alone, ParentStep::TakeOverAlone),
@@ -166,9 +172,9 @@ impl ParentState {
                 (Self::Stopped, ParentStep::Stop)
             }
 
-            (Self::Waiting, E::Ready) | (Self::Serving, E::Ready | E::Go | E::Garbled) => {
-                (self, ParentStep::Wait)
-            }
+            (Self::Starting | Self::Waiting, E::Unheard)
+            | (Self::Waiting, E::Ready)
+            | (Self::Serving, E::Ready | E::Go | E::Garbled) => (self, ParentStep::Wait),
             (Self::Orphaned, _) | (Self::Alone | Self::Stopped, _) => (self, ParentStep::Wait),
         }
     }

@@ -117,9 +117,16 @@ impl Predecessor {
         step
     }
 
-    /// Says that this process serves: the old one drains. `dropped` are the listeners that were not asked for.
-    pub(crate) fn say_serving(&self, dropped: Vec<u16>) {
-        self.say(&ToParent::Serving { dropped });
+    /// Says that this process serves: the old one drains. `dropped` are the listeners that were not asked for. Returns whether
+    /// that could be sent; where it could not, this process must not serve.
+    pub(crate) fn say_serving(&mut self, dropped: Vec<u16>) -> bool {
+        let said = self
+            .channel
+            .send(&ToParent::Serving { dropped }.encode(), &[]);
+        if said.is_err() {
+            self.after(ParentEvent::Unheard);
+        }
+        said.is_ok()
     }
 
     /// Says why this process cannot take over, before it exits.

@@ -244,3 +244,40 @@ fn the_time_that_the_service_manager_takes_is_not_the_successors() {
     );
     fs::remove_file(path).unwrap();
 }
+
+#[test]
+fn who_gives_up_has_handed_over_where_the_successor_has_said_that_it_serves() {
+    for (state, expected) in [
+        (ChildState::Going, ChildEvent::Serving),
+        // Out of turn.
+        (ChildState::Announcing, ChildEvent::TimedOut),
+    ] {
+        let words = format!("{HEAR} >&2; printf 's\\000\\000' >&0; printf s >&0; {HEAR} >&2");
+        let plan = plan(&words);
+        let timeout = plan.timeout;
+        let (channel, successor, deadline) = super::start(plan).unwrap();
+        let mut driver = Driver {
+            listeners: Vec::new(),
+            state,
+            channel,
+            is_deaf: false,
+            successor,
+            abort: Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap()),
+            barrier: None,
+            deadline,
+            left: timeout,
+            timeout,
+            service_manager: ServiceManager::default(),
+            said: Said::default(),
+            report: |_: Report| {},
+        };
+        while !driver.wait(None).channel {}
+        assert_eq!(driver.unless_it_serves(ChildEvent::TimedOut), expected);
+        assert_eq!(
+            driver.unless_it_serves(ChildEvent::Aborted),
+            ChildEvent::Aborted
+        );
+        assert!(!driver.wait(Some(Duration::ZERO)).channel);
+        driver.successor.kill();
+    }
+}

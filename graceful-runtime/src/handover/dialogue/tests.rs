@@ -72,19 +72,19 @@ mod of_the_successor {
     };
 
     const STATES: [ParentState; 6] = [Starting, Orphaned, Waiting, Serving, Alone, Stopped];
-    const EVENTS: [ParentEvent; 5] = [Ready, Go, Abort, Ended, Garbled];
+    const EVENTS: [ParentEvent; 6] = [Ready, Go, Abort, Ended, Garbled, Unheard];
 
     #[rustfmt::skip]
-    const TABLE: [[(ParentState, ParentStep); 5]; 6] = {
+    const TABLE: [[(ParentState, ParentStep); 6]; 6] = {
         const STOP: (ParentState, ParentStep) = (Stopped, Stop);
         [
-            // Ready                   Go                   Abort             Ended                   Garbled
-            [(Waiting, SayReady),      STOP,                STOP,             (Orphaned, ReportEnd),  STOP],            // Starting
-            [(Alone, TakeOverAlone),   (Orphaned, Wait),    (Orphaned, Wait), (Orphaned, Wait),       (Orphaned, Wait)],// Orphaned
-            [(Waiting, Wait),          (Serving, TakeOver), STOP,             (Alone, TakeOverAlone), STOP],            // Waiting
-            [(Serving, Wait),          (Serving, Wait),     STOP,             (Alone, ReportEnd),     (Serving, Wait)], // Serving
-            [(Alone, Wait),            (Alone, Wait),       (Alone, Wait),    (Alone, Wait),          (Alone, Wait)],   // Alone
-            [(Stopped, Wait),          (Stopped, Wait),     (Stopped, Wait),  (Stopped, Wait),        (Stopped, Wait)], // Stopped
+            // Ready                   Go                   Abort             Ended                   Garbled           Unheard
+            [(Waiting, SayReady),      STOP,                STOP,             (Orphaned, ReportEnd),  STOP,             (Starting, Wait)], // Starting
+            [(Alone, TakeOverAlone),   (Orphaned, Wait),    (Orphaned, Wait), (Orphaned, Wait),       (Orphaned, Wait), (Orphaned, Wait)], // Orphaned
+            [(Waiting, Wait),          (Serving, TakeOver), STOP,             (Alone, TakeOverAlone), STOP,             (Waiting, Wait)],  // Waiting
+            [(Serving, Wait),          (Serving, Wait),     STOP,             (Alone, ReportEnd),     (Serving, Wait),  (Waiting, Wait)],  // Serving
+            [(Alone, Wait),            (Alone, Wait),       (Alone, Wait),    (Alone, Wait),          (Alone, Wait),    (Alone, Wait)],    // Alone
+            [(Stopped, Wait),          (Stopped, Wait),     (Stopped, Wait),  (Stopped, Wait),        (Stopped, Wait),  (Stopped, Wait)],  // Stopped
         ]
     };
 
@@ -126,11 +126,25 @@ mod together {
         new: ParentState,
         to_old: Vec<ChildEvent>,
         to_new: Vec<ParentEvent>,
+        mishap: Option<ChildEvent>,
         old_drains: bool,
         new_serves: bool,
     }
 
     impl Pair {
+        /// What is sent to an old process that has given up does not arrive; what has arrived is looked at before.
+        fn old_meets(&mut self, mishap: ChildEvent) {
+            let serves =
+                self.old == ChildState::Going && self.to_old.first() == Some(&ChildEvent::Serving);
+            match serves && matches!(mishap, ChildEvent::TimedOut | ChildEvent::Aborted) {
+                true => {
+                    let serving = self.to_old.remove(0);
+                    self.old_sees(serving);
+                }
+                false => self.old_sees(mishap),
+            }
+        }
+
         fn old_sees(&mut self, event: ChildEvent) {
             let (next, step) = self.old.after(event);
             self.old = next;
@@ -139,8 +153,8 @@ mod together {
                 ChildStep::SayGo => self.to_new.push(ParentEvent::Go),
                 ChildStep::Abort => self.to_new.push(ParentEvent::Abort),
                 ChildStep::Finish => self.old_drains = true,
-                // Stopping the successor is what a roll-back is.
-                ChildStep::RollBack(_) => self.new = ParentState::Stopped,
+                // The successor is stopped when it has that, or is killed.
+                ChildStep::RollBack(_) => self.to_new.push(ParentEvent::Abort),
                 ChildStep::Wait | ChildStep::ReportLoss => {}
             }
         }
@@ -150,6 +164,9 @@ mod together {
             self.new = next;
             match step {
                 ParentStep::SayReady => self.to_old.push(ChildEvent::Ready),
+                ParentStep::TakeOver if self.old == ChildState::Over => {
+                    self.new_sees(ParentEvent::Unheard);
+                }
                 ParentStep::TakeOver => {
                     self.new_serves = true;
                     self.to_old.push(ChildEvent::Serving);
@@ -176,6 +193,16 @@ mod together {
                 next.new_sees(event);
                 (ends, moved) = (ends && next.ends_served(), true);
             }
+            if let Some(mishap) = self.mishap {
+                let mut next = self.clone();
+                next.mishap = None;
+                next.old_meets(mishap);
+                (ends, moved) = (ends && next.ends_served(), true);
+            }
+            if self.new_serves && self.old == ChildState::Over && !self.old_drains {
+                // It would be stopped with what it has accepted.
+                return false;
+            }
             ends && (moved
                 || !self.old_drains
                 || (self.new_serves && self.new != ParentState::Stopped))
@@ -189,18 +216,16 @@ mod together {
             new: ParentState::Starting,
             to_old: vec![],
             to_new: vec![ParentEvent::Ready],
+            mishap: None,
             old_drains: false,
             new_serves: false,
         };
         assert!(start().ends_served());
-        for mishap in [
-            ChildEvent::TimedOut,
-            ChildEvent::Failed,
-            ChildEvent::Garbled,
-            ChildEvent::Ended,
-        ] {
-            let mut pair = start();
-            pair.to_old.push(mishap);
+        for mishap in [ChildEvent::TimedOut, ChildEvent::Aborted] {
+            let pair = Pair {
+                mishap: Some(mishap),
+                ..start()
+            };
             assert!(pair.ends_served(), "{mishap:?}");
         }
     }

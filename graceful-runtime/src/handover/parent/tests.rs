@@ -61,7 +61,7 @@ fn the_dialogue_goes_over_the_channel() {
     old.send(&ToChild::Go.encode(), &[]).unwrap();
     assert_eq!(received.recv_timeout(LIMIT), Ok(ParentEvent::Go));
     assert_eq!(predecessor.after(ParentEvent::Go), ParentStep::TakeOver);
-    predecessor.say_serving(vec![3]);
+    assert!(predecessor.say_serving(vec![3]));
     assert_eq!(heard(&old), Some(ToParent::Serving { dropped: vec![3] }));
     predecessor.say_failed("too late, and heard all the same");
     drop(old);
@@ -121,4 +121,24 @@ fn a_predecessor_of_another_version_is_told_so() {
     };
     assert!(reason.contains("speaks version 9"), "{reason}");
     assert_eq!(heard(&old), Some(ToParent::Failed { reason }));
+}
+
+#[test]
+fn who_has_given_up_is_told_nothing_and_decides_with_its_next_word() {
+    for (event, step) in [
+        (ParentEvent::Abort, ParentStep::Stop),
+        (ParentEvent::Ended, ParentStep::TakeOverAlone),
+    ] {
+        let (old, theirs) = Channel::pair().unwrap();
+        old.send(&hello(&[]).encode(), &[]).unwrap();
+        let (mut predecessor, _) = Predecessor::meet(theirs).unwrap();
+        predecessor.after(ParentEvent::Ready);
+        old.close_for_receiving();
+        // What came before is there.
+        assert_eq!(heard(&old), Some(ToParent::Ready));
+        assert_eq!(predecessor.after(ParentEvent::Go), ParentStep::TakeOver);
+        assert!(!predecessor.say_serving(vec![]));
+        assert_eq!(heard(&old), None);
+        assert_eq!(predecessor.after(event), step);
+    }
 }
