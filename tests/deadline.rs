@@ -156,6 +156,19 @@ fn a_log_that_nobody_reads_does_not_use_up_the_budget() {
     server.exit_within(SOON).expect(0);
 }
 
+#[test]
+fn an_error_that_nobody_reads_ends_the_process_all_the_same() {
+    let failing = Server::spawn(process::with_full_stderr(command!("hooks", "timeout=60s")));
+    let mut connection = Connection::open(&failing.wait_until_bound());
+    assert_eq!(connection.get("/fail").status, 200);
+    let log = failing.exit_within(SOON).expect(1);
+    assert!(log.has("hook drain ends"), "{log}");
+
+    let erring = command!("restart", "start=error", "timeout=60s");
+    let erring = Server::spawn(process::with_full_stderr(erring));
+    erring.exit_within(SOON).expect(1);
+}
+
 fn expect_gone_at_the_deadline(server: Server) -> Log {
     let begin = Instant::now();
     server.signal(Signal::TERM);

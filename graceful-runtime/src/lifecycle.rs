@@ -25,7 +25,7 @@ use crate::handover::state::State;
 use crate::hooks::Hooks;
 use crate::phase::{Event, Phase};
 use crate::registry::Registry;
-use crate::report::{Line, Output};
+use crate::report::{self, Line, Output};
 use crate::serve::{Connection, Shared};
 use crate::service_manager::ServiceManager;
 use crate::shutdown::Reason;
@@ -253,6 +253,14 @@ impl Lifecycle {
         match self.output.get() {
             Some(output) => output.say(line),
             None => line.emit(),
+        }
+    }
+
+    /// Prints the error of a `main` or a server as one, behind what has been said.
+    pub(crate) fn say_error(&self, words: &str) {
+        match self.output.get() {
+            Some(output) => output.say_error(words),
+            None => report::print_error_of_main(words),
         }
     }
 

@@ -156,6 +156,8 @@ pub(crate) struct Output(mpsc::Sender<Job>);
 #[derive(Debug)]
 enum Job {
     Say(Line),
+    /// The error of a `main` or a server, in words.
+    Error(String),
     /// Other processes write to the same place from now on.
     ShowPid,
     Flush(mpsc::Sender<()>),
@@ -171,6 +173,7 @@ impl Output {
                 for job in queue {
                     match job {
                         Job::Say(line) => line.emit_as(&name),
+                        Job::Error(words) => print_error_of_main(&words),
                         Job::ShowPid => name = format!("{NAME}[{}]", std::process::id()),
                         Job::Flush(done) => drop(done.send(())),
                     }
@@ -183,6 +186,12 @@ impl Output {
     pub(crate) fn say(&self, line: Line) {
         // The thread ends only with the last sender.
         let _ = self.0.send(Job::Say(line));
+    }
+
+    /// Puts the error of a `main` or a server there, [in words](crate::words::in_words).
+    pub(crate) fn say_error(&self, words: &str) {
+        // As in `say`.
+        let _ = self.0.send(Job::Error(words.into()));
     }
 
     /// Has every line from now on say which process it is of, because a log is shared over a restart.

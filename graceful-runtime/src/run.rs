@@ -519,7 +519,7 @@ where
                 let number = ids.iter().position(|started| *started == id);
                 let number = number.map_or(0, |index| index + 1);
                 let error = report::server_failed(number, ids.len(), how, why.as_deref());
-                report::print_error_of_main(&error);
+                lifecycle.say_error(&error);
                 lifecycle.set_error(error);
                 failure.get_or_insert(code);
                 Reason::Failed

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::pin::Pin;
 use std::process::ExitCode;
 
+use crate::lifecycle::Lifecycle;
 use crate::report;
 use crate::words::in_words;
 
@@ -223,7 +224,10 @@ where
             Ok(server) => server.hand_over(servers),
             Err(error) => {
                 let error = in_words(&error);
-                report::print_error_of_main(&error);
+                match Lifecycle::current() {
+                    Some(lifecycle) => lifecycle.say_error(&error),
+                    None => report::print_error_of_main(&error),
+                }
                 servers.failure.get_or_insert(ExitCode::FAILURE);
                 servers.error.get_or_insert(error);
             }
