@@ -8,10 +8,11 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use graceful_tests::deployment::Generation;
 use graceful_tests::log::Log;
 use graceful_tests::process::{activated, activated_as, activated_with};
 use graceful_tests::{
-    Address, Connection, DeafManager, LIMIT, Manager, Server, Signal, command, get,
+    Address, Connection, DeafManager, LIMIT, Manager, SOON, Server, Signal, command, get,
 };
 
 #[test]
@@ -198,6 +199,33 @@ fn i2_a_restart_that_is_vetoed_is_a_reload_that_ends() {
     assert_eq!(told.lines_with("MONOTONIC_USEC=").len(), 1);
     assert_eq!(told.lines_with("READY=1").len(), 2);
     stop(server);
+}
+
+/// How a process ends that a manager looks after, only that one knows.
+#[test]
+fn i2_two_restarts_within_one_drain_are_no_loss() {
+    let manager = Manager::start();
+    let restart = command!("restart", "restart=USR2", "timeout=60s");
+    let server = Server::start(notifying(&manager, restart));
+    let mut connection = server.sleeping(3000);
+    server.signal(Signal::USR2);
+    let successor = |line: String| {
+        let id = line
+            .rsplit([' ', '='])
+            .next()
+            .and_then(|id| id.parse().ok());
+        Generation::new(id.expect("it ends with a process id"))
+    };
+    let second = successor(server.wait_for("handed over to process "));
+    let id = second.id();
+    second.signal(Signal::USR2);
+    server.wait_for(&format!("process {id}) ended while"));
+    connection.response().expect_last();
+    server.wait_for(&format!("process {id} took over and has ended since"));
+    // The output is that of all of them.
+    let third = successor(manager.log().wait_for_times("MAINPID=", 2));
+    third.signal(Signal::TERM);
+    server.exit_within(SOON).expect(0);
 }
 
 #[test]

@@ -123,9 +123,9 @@ pub(crate) struct Lifecycle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Successor {
     Serves(u32),
-    /// It has ended with success, because it was told to stop or has handed over itself.
+    /// It has ended, because it was told to stop or has handed over itself, as far as is known.
     Ended(u32),
-    /// It has ended in any other way, and there may be nobody who serves.
+    /// It has ended with a failure, and there may be nobody who serves.
     Lost(u32),
 }
 

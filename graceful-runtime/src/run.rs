@@ -981,7 +981,9 @@ impl Guardian {
     fn on_loss(&self, pid: u32, end: End) {
         let successor = match end {
             End::Exited(status) if status.success() => Successor::Ended(pid),
-            End::Exited(_) | End::Unknown => Successor::Lost(pid),
+            // Of a process that the service manager looks after only that one knows how it ended.
+            End::Unknown => Successor::Ended(pid),
+            End::Exited(_) => Successor::Lost(pid),
             End::Deaf => Successor::Serves(pid),
         };
         self.lifecycle.set_successor(successor);

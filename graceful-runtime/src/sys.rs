@@ -185,13 +185,19 @@ pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> io::Result<usize> {
 }
 
 /// Tells whether a TCP connection has something to send and waits for nothing but the peer to make room: everything that
-/// was sent is acknowledged, so the peer is there and reads no further.
+/// was sent is acknowledged, and the peer answers when it is asked for room, so it is there and reads no further.
 ///
 /// # References
 ///
-/// `tcp_get_info` in Linux' net/ipv4/tcp.c: `tcpi_unacked` counts the segments under way
+/// `tcp_get_info` in Linux' net/ipv4/tcp.c: `tcpi_unacked` counts the segments under way, and `tcpi_probes` what has been
+/// asked since the last answer
 pub(crate) fn waits_for_room(socket: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(unacknowledged(socket)? > 0 && tcp_info(socket)?.tcpi_unacked == 0)
+    if unacknowledged(socket)? == 0 {
+        return Ok(false);
+    }
+    let info = tcp_info(socket)?;
+    // The answer to the last one may be on its way.
+    Ok(info.tcpi_unacked == 0 && info.tcpi_probes < 2)
 }
 
 /// Returns how often something had to be sent again on a TCP connection, its SYN included.
