@@ -108,6 +108,7 @@ fn expect_who_pauses_to_lose_nothing(server: Server, mut client: Http2) {
     server.wait_for("finished /big");
     client.wait_for_data(1);
     server.drain();
+    server.wait_for("1 connection with unread data; unread by 127.0.0.1:");
     // Who is not known to be there, and takes nothing, has 5 s for each of the answer to the PING, the end and the close.
     sleep(Duration::from_secs(18));
     client.make_room(1, 1);

@@ -474,6 +474,11 @@ impl Lifecycle {
             .collect()
     }
 
+    /// Tells whether it is open who serves.
+    pub(crate) fn is_restarting(&self) -> bool {
+        *self.is_restarting.borrow()
+    }
+
     /// Notes whether it is open who serves; the loop's own.
     pub(crate) fn set_restarting(&self, is_restarting: bool) {
         self.is_restarting.send_replace(is_restarting);

@@ -540,7 +540,8 @@ pub(crate) struct Census {
     idle: usize,
     half_requests: usize,
     half_closed_streams: usize,
-    unread: usize,
+    /// Whose clients have not taken the whole of a response.
+    unread: Vec<String>,
     closing: usize,
     upgraded: Vec<String>,
     tasks: Vec<String>,
@@ -551,6 +552,7 @@ pub(crate) struct Census {
     /// Servers of others that have not ended.
     servers: usize,
     is_lame_duck: bool,
+    is_restarting: bool,
     is_stopping: bool,
     is_started: bool,
     is_cancelled: bool,
@@ -566,7 +568,7 @@ impl Census {
             idle: 0,
             half_requests: 0,
             half_closed_streams: 0,
-            unread: 0,
+            unread: Vec::new(),
             closing: 0,
             upgraded: Vec::new(),
             tasks: Vec::new(),
@@ -577,6 +579,7 @@ impl Census {
                 .running_servers()
                 .saturating_sub(lifecycle.serving.len()),
             is_lame_duck: lifecycle.phase() == Phase::LameDuck,
+            is_restarting: lifecycle.is_restarting(),
             is_stopping: lifecycle.phase() >= Phase::Stopping,
             is_started: lifecycle.is_started(),
             is_cancelled: lifecycle.is_start_up_cancelled(),
@@ -624,7 +627,7 @@ impl Census {
                 Activity::Idle => self.idle += 1,
                 Activity::HalfRequest => self.half_requests += 1,
                 Activity::HalfClosed(streams) => self.half_closed_streams += streams,
-                Activity::Unread => self.unread += 1,
+                Activity::Unread => self.unread.push(peer.to_string()),
                 Activity::Closing => self.closing += 1,
             }
         }
@@ -653,7 +656,7 @@ impl Census {
         let kinds = [
             (self.half_requests, "half request", ""),
             (self.half_closed_streams, "half-closed stream", ""),
-            (self.unread, "connection", " with unread data"),
+            (self.unread.len(), "connection", " with unread data"),
             (self.closing, "closing connection", ""),
             (self.idle, "idle connection", ""),
         ];
@@ -667,6 +670,7 @@ impl Census {
             (true, true) => "destructors or blocking threads".into(),
             (false, true) => "`main`, which blocks its thread".into(),
             (false, _) if self.is_cancelled => "the start-up, which blocks its thread".into(),
+            _ if self.is_restarting => "the successor, which is being stopped".into(),
             _ if self.is_lame_duck => "the end of the lame duck".into(),
             _ if self.servers > 0 => {
                 let servers = count(self.servers, "server");
@@ -716,6 +720,10 @@ impl Census {
         }
         parts.extend(first(&self.backlogs, &mut room).iter().cloned());
         parts.extend(self.connections());
+        let unread = first(&self.unread, &mut room);
+        if !unread.is_empty() {
+            parts.push(format!("unread by {}", unread.join(", ")));
+        }
         if parts.is_empty() {
             parts.push(self.unseen());
         }
