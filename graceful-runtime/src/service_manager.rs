@@ -200,14 +200,23 @@ impl ServiceManager {
         self.send(&states);
     }
 
+    /// Says that this process is the main one after all, and stops.
+    pub(crate) fn announce_stop(&self) {
+        self.send(&[
+            NotifyState::MainPid(process::id()),
+            NotifyState::Stopping,
+            NotifyState::Status("stopping"),
+        ]);
+    }
+
     /// Says nothing: another process is the main one, and the manager would complain.
     pub(crate) fn mute(&self) {
         self.set_muted(true);
     }
 
-    /// Speaks again, after [`mute`](Self::mute).
-    pub(crate) fn unmute(&self) {
-        self.set_muted(false);
+    /// Speaks again, after [`mute`](Self::mute); returns whether it was silent.
+    pub(crate) fn unmute(&self) -> bool {
+        self.set_muted(false)
     }
 
     /// Gives the manager a copy of a listener, which it keeps over a restart and a crash. Returns whether it could be named and copied.
@@ -277,10 +286,10 @@ impl ServiceManager {
         Some(Barrier(ours))
     }
 
-    fn set_muted(&self, muted: bool) {
-        if let Some(connection) = &self.0 {
-            connection.muted.store(muted, Ordering::Release);
-        }
+    /// Returns what it was before.
+    fn set_muted(&self, muted: bool) -> bool {
+        let connection = self.0.as_ref();
+        connection.is_some_and(|connection| connection.muted.swap(muted, Ordering::AcqRel))
     }
 
     /// Waits until everything that was to be said has been, or for `limit`.

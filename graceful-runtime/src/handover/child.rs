@@ -374,7 +374,9 @@ impl<R: FnMut(Report)> Driver<R> {
         self.successor.terminate();
         self.wait_for_end(STOP_GRACE);
         self.successor.kill();
-        self.service_manager.unmute();
+        if self.service_manager.unmute() {
+            self.service_manager.announce_stop();
+        }
         (self.report)(Report::Failed(Failure::Aborted { pid }));
     }
 

@@ -206,6 +206,18 @@ fn the_service_manager_is_told_in_the_order_that_it_needs() {
     );
     assert_eq!(hear(), rollback);
 
+    let script = format!("{HEAR} >&2; printf r >&0; {HEAR} >&2; {HEAR} >&2");
+    let (handover, reports) = start(Plan {
+        service_manager: service_manager.clone(),
+        ..plan(&script)
+    });
+    assert!(hear().starts_with("MAINPID="));
+    assert_eq!(hear(), "BARRIER=1\n");
+    handover.abort();
+    let stopping = format!("MAINPID={}\nSTOPPING=1\nSTATUS=stopping\n", process::id());
+    assert_eq!(hear(), stopping);
+    assert!(reports.recv_timeout(LIMIT).is_ok());
+
     let script = format!("{HEAR} >&2; printf r >&0; {HEAR} >&2; printf s >&0");
     let (_handover, reports) = start(Plan {
         service_manager: service_manager.clone(),
