@@ -183,8 +183,15 @@ impl Succession {
 
     /// Makes this process the one to talk to. Returns what there is to say of it; `None` where the predecessor has given up.
     pub(crate) fn take_over(&mut self) -> Option<Vec<Line>> {
+        // First, since nothing may be touched that the predecessor serves on with.
+        if let Some(predecessor) = &mut self.predecessor
+            && predecessor.waits_for_serving()
+            && !predecessor.say_serving(self.listeners.unclaimed())
+        {
+            return None;
+        }
+        self.listeners.own();
         let mut lines = Vec::new();
-        let mut dropped = Vec::new();
         for unclaimed in self.listeners.close_unclaimed() {
             let name = &unclaimed.name;
             lines.push(match unclaimed.is_lost {
@@ -196,21 +203,16 @@ impl Succession {
                 )),
             });
             match unclaimed.origin {
-                Origin::Predecessor(index) => dropped.push(index),
                 Origin::Store(name) => self.service_manager.remove_stored(&name),
-                Origin::Unit => {}
+                Origin::Predecessor(_) | Origin::Unit => {}
             }
         }
-        if let Some(predecessor) = &mut self.predecessor {
-            if predecessor.waits_for_serving() && !predecessor.say_serving(dropped) {
-                return None;
-            }
+        if let Some(predecessor) = &self.predecessor {
             lines.push(Line::info(format!(
                 "took over from process {}",
                 predecessor.pid()
             )));
         }
-        self.listeners.own();
         self.service_manager.ready("serving");
         self.store_listeners();
         Some(lines)

@@ -309,6 +309,19 @@ impl Listeners {
         lists.open.iter().map(handed).collect()
     }
 
+    /// Returns which of the predecessor's nobody has asked for, and leaves them as they are.
+    pub(crate) fn unclaimed(&self) -> Vec<u16> {
+        let of_predecessor = |inherited: &Inherited| match inherited.origin {
+            Origin::Predecessor(index) => Some(index),
+            Origin::Store(_) | Origin::Unit => None,
+        };
+        self.lock()
+            .inherited
+            .iter()
+            .filter_map(of_predecessor)
+            .collect()
+    }
+
     /// Closes what nobody asked for. The file of a UNIX listener goes too, unless the service manager owns it.
     pub(crate) fn close_unclaimed(&self) -> Vec<Unclaimed> {
         let unclaimed = std::mem::take(&mut self.lock().inherited);

@@ -123,6 +123,9 @@ fn what_nobody_asked_for_is_closed_and_named() {
         Inherited::new(kept.into(), "c".into(), Keeper::Store, store.clone()).unwrap(),
     ]);
     assert!(listeners.claim("a", &[]).is_some());
+    // Before it is decided who serves, nothing is touched.
+    assert_eq!(listeners.unclaimed(), [1]);
+    assert!(path.0.exists());
     let closed = listeners.close_unclaimed();
     let expected = [("b", Origin::Predecessor(1)), ("c", store)];
     assert_eq!(
