@@ -5,8 +5,8 @@
 //!   Starting    ── Hello + listeners ──────────────▶   Starting
 //!   Starting    ◀───────────────────────── Ready ──    Waiting
 //!   Announcing     MAINPID=child, BARRIER=1 to the service manager
-//!   Going       ── Go ─────────────────────────────▶   Serving: accepts, READY=1, pid file
-//!   HandedOver  ◀─────────────────────── Serving ──    Serving
+//!   Going       ── Go ─────────────────────────────▶   Serving: pid file
+//!   HandedOver  ◀─────────────────────── Serving ──    Serving: accepts, READY=1
 //!   drains, exits ── end of file ──────────────────▶   Alone
 //! ```
 //!
