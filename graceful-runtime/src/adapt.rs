@@ -40,7 +40,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::lifecycle::Lifecycle;
 use crate::phase::Phase;
-use crate::registry::Registry;
+use crate::registry::{Member, Registry};
 use crate::serve::{HANDSHAKES, HEAD_LIMIT, Mood, Shared};
 
 #[cfg(feature = "tonic")]
@@ -118,8 +118,8 @@ pub fn adapt(
 ) -> (Listener, Layer, impl Future<Output = ()> + Send + 'static) {
     let lifecycle = Lifecycle::current_or_detached();
     let shared = Shared::new(Arc::clone(&lifecycle), HEAD_LIMIT);
-    let registration = Arc::new(lifecycle.serving.enter(shared));
-    let adapter = Arc::new(Adapter::new(Arc::clone(&registration)));
+    let registration = Arc::new(Registration(lifecycle.serving.enter(shared)));
+    let adapter = Arc::new(Adapter::new(Arc::clone(&registration.0)));
     let (acceptor, queue) = Acceptor::new(listener, Arc::clone(&adapter), registration);
     let acceptor = Arc::new(acceptor);
     let drain = Drain {
@@ -128,6 +128,15 @@ pub fn adapt(
         queue,
     };
     (Listener::new(acceptor), Layer::new(adapter), drain.run())
+}
+
+/// The server as the report knows it, as long as it accepts or has a connection.
+struct Registration(Member<Shared>);
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.0.note_last_closed();
+    }
 }
 
 /// What the three parts know of each other.

@@ -12,11 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Adapter, origin};
+use super::{Adapter, Registration, origin};
 use crate::registry::Member;
 use crate::serve::{
     self, Activity, Connection, Due, Followed, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Mood, Peer,
-    Shared, close, has_unread, may_close_at_once,
+    close, has_unread, may_close_at_once,
 };
 
 /// The first byte of a TLS connection: a record that holds a handshake (RFC 8446, section 5.1).
@@ -41,7 +41,7 @@ pub struct Io {
     io: Followed,
     connection: Option<Member<Connection>>,
     adapter: Arc<Adapter>,
-    registration: Arc<Member<Shared>>,
+    registration: Arc<Registration>,
     /// As long as the framework must not be told because of this connection.
     undecided: Option<Member<()>>,
     protocol: Protocol,
@@ -86,7 +86,7 @@ impl Io {
         stream: serve::Stream,
         connection: Member<Connection>,
         adapter: Arc<Adapter>,
-        registration: Arc<Member<Shared>>,
+        registration: Arc<Registration>,
     ) -> Self {
         connection.may_become_http1();
         Self {

@@ -14,13 +14,10 @@ use futures_core::Stream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Adapter, Io};
+use super::{Adapter, Io, Registration};
 use crate::lifecycle::Attendance;
-use crate::registry::Member;
 use crate::report;
-use crate::serve::{
-    self, ACCEPT_PAUSE, BUSY, Complaints, Connection, Peer, Shared, is_of_one_connection,
-};
+use crate::serve::{self, ACCEPT_PAUSE, BUSY, Complaints, Connection, Peer, is_of_one_connection};
 
 /// The listener of [`adapt`](crate::adapt()): a `Stream` of connections, and axum's `Listener`.
 ///
@@ -199,7 +196,7 @@ pub(super) struct Acceptor {
     socket: crate::Listener,
     adapter: Arc<Adapter>,
     /// The server as the report knows it.
-    registration: Arc<Member<Shared>>,
+    registration: Arc<Registration>,
     queue: watch::Sender<Queue>,
     state: Mutex<State>,
 }
@@ -228,7 +225,7 @@ impl Acceptor {
     pub(super) fn new(
         socket: crate::Listener,
         adapter: Arc<Adapter>,
-        registration: Arc<Member<Shared>>,
+        registration: Arc<Registration>,
     ) -> (Self, watch::Receiver<Queue>) {
         let begin = match adapter.shared.lifecycle.has_predecessor {
             true => Queue::Closed,

@@ -22,10 +22,10 @@ use tower_service::Service as _;
 
 use super::listener::Queue;
 use super::{Adapter, Drain, Io, Layer, Layered};
+use crate::adapt::Registration;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::phase::Event;
-use crate::registry::Member;
 use crate::serve::tests::races::Race;
 use crate::serve::{Connection, HEAD_LIMIT, Mood, Peer, Shared, Stream};
 use crate::succession::Heritage;
@@ -37,12 +37,17 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 const SLOW: &str = "GET /slow HTTP/1.1\r\nhost: test\r\n\r\n";
 /// The preface with empty settings.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// A request head on stream 1, of which the body may follow.
+const HEADERS: &[u8] = b"\0\0\x01\x01\x04\0\0\0\x01\x82";
+
+/// A GOAWAY that ends the streams.
+const PROTOCOL_ERROR: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\x01";
 
 /// An adapted server without a listener.
 struct Adapted {
     lifecycle: Arc<Lifecycle>,
     adapter: Arc<Adapter>,
-    registration: Arc<Member<Shared>>,
+    registration: Arc<Registration>,
     /// Whether the framework was told.
     told: watch::Receiver<bool>,
 }
@@ -53,8 +58,8 @@ impl Adapted {
             Lifecycle::new(&Config::new().keep_alive_grace(GRACE), Heritage::default());
         lifecycle.step(Event::Ready);
         let shared = Shared::new(Arc::clone(&lifecycle), HEAD_LIMIT);
-        let registration = Arc::new(lifecycle.serving.enter(shared));
-        let adapter = Arc::new(Adapter::new(Arc::clone(&registration)));
+        let registration = Arc::new(Registration(lifecycle.serving.enter(shared)));
+        let adapter = Arc::new(Adapter::new(Arc::clone(&registration.0)));
         let drain = Drain {
             adapter: Arc::clone(&adapter),
             acceptor: Weak::new(),
@@ -643,5 +648,47 @@ async fn what_could_be_written_is_answered() {
             let response = client.response().await;
             assert!(response.contains("200 OK"), "{race:?}: {response:?}");
         }
+    }
+}
+
+/// The tasks of the streams may be dropped before the framework has said that the connection is at fault, and after it.
+#[tokio::test(start_paused = true)]
+async fn a_stray_stream_is_left_whenever_its_connection_says_so() {
+    for (is_at_fault, is_said_first) in [(true, true), (true, false), (false, false)] {
+        let adapted = Adapted::new();
+        let (mut io, mut client) = adapted.pipe();
+        let mut service = Layer::new(Arc::clone(&adapted.adapter)).layer(Answer);
+        let request = Request::builder().version(Version::HTTP_2).uri("/slow");
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        let responding = tokio::spawn(service.call(request));
+        client.write_all(HTTP2).await.unwrap();
+        client.write_all(HEADERS).await.unwrap();
+        assert_ne!(io.read(&mut [0; 1000]).await.unwrap(), 0);
+        adapted.lifecycle.step(Event::Trigger);
+        let mut say = async || {
+            if is_at_fault {
+                io.write_all(PROTOCOL_ERROR).await.unwrap();
+            }
+        };
+        let end_stream = async || {
+            responding.abort();
+            assert!(responding.await.unwrap_err().is_cancelled());
+        };
+        if is_said_first {
+            say().await;
+            end_stream().await;
+        } else {
+            end_stream().await;
+            say().await;
+        }
+        let lifecycle = Arc::clone(&adapted.lifecycle);
+        drop((io, adapted));
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(lifecycle.serving.len(), 0);
+        let left = lifecycle.gone.count();
+        let finished = lifecycle.finished.load(Ordering::Relaxed);
+        let expected = if is_at_fault { (1, 0) } else { (0, 1) };
+        let what = format!("at fault: {is_at_fault}, said first: {is_said_first}");
+        assert_eq!((left, finished), expected, "{what}");
     }
 }

@@ -58,6 +58,17 @@ enum Fate {
     Open,
 }
 
+/// How a request has ended whose response was not made to its end.
+#[derive(Debug)]
+enum Unmade {
+    /// Its client has given it up; it had this name.
+    GivenUp(String),
+    /// Its handler ended it.
+    Ended,
+    /// It will be known later, and counted then.
+    Open,
+}
+
 /// How far an HTTP/2 client has come with the PING behind the GOAWAY.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -82,14 +93,25 @@ pub(crate) struct Shared {
     pub(super) half_close: bool,
     pub(super) http2: http2::Settings,
     mood: Now,
-    /// The sum of those of its connections, for requests of which it is not known on what connection they came.
-    given_up: AtomicUsize,
+    strays: Mutex<Strays>,
     /// What its listener holds and cannot accept.
     backlog: Mutex<Option<Backlog>>,
     drain: OnceLock<Drain>,
     /// Drops what has ended, before somebody is told of it.
     #[cfg(feature = "adapt")]
     tidy: OnceLock<Tidy>,
+}
+
+/// Streams of HTTP/2 in a drain, where it is not known on what connection a request came.
+#[derive(Debug, Default)]
+struct Strays {
+    /// How many clients have given up on, of which the requests have not ended yet.
+    given_up: usize,
+    /// Requests that ended before their responses were made to their end, and that no client has been seen to give up:
+    /// a framework that ends a connection drops them while it says so.
+    unmade: Vec<String>,
+    /// No connection will tell of any more.
+    is_over: bool,
 }
 
 #[cfg(feature = "adapt")]
@@ -128,7 +150,7 @@ impl Shared {
             half_close: false,
             http2: http2::Settings::default(),
             mood: Now::new(),
-            given_up: AtomicUsize::new(0),
+            strays: Mutex::default(),
             backlog: Mutex::default(),
             drain: OnceLock::new(),
             #[cfg(feature = "adapt")]
@@ -159,6 +181,48 @@ impl Shared {
                 _ => connection.wake(),
             }
         }
+    }
+
+    /// Notes that no connection is left: requests that nobody has given up have ended as they should.
+    #[cfg(feature = "adapt")]
+    pub(crate) fn note_last_closed(&self) {
+        let mut strays = self.strays();
+        strays.is_over = true;
+        let finished = mem::take(&mut strays.unmade).len();
+        drop(strays);
+        let counted = &self.lifecycle.finished;
+        counted.fetch_add(finished, Ordering::Relaxed);
+    }
+
+    /// Notes that clients have given up on so many streams.
+    fn note_given_up(&self, streams: usize) {
+        let mut strays = self.strays();
+        let known = streams.min(strays.unmade.len());
+        strays.given_up += streams - known;
+        let gone: Vec<_> = strays.unmade.drain(..known).collect();
+        drop(strays);
+        for name in gone {
+            self.lifecycle.gone.add(|| name);
+        }
+    }
+
+    /// Tells how a request has ended of which it is not known on what connection it came, as far as that can be told.
+    fn end_unmade(&self, name: String) -> Unmade {
+        let mut strays = self.strays();
+        if let Some(less) = strays.given_up.checked_sub(1) {
+            strays.given_up = less;
+            return Unmade::GivenUp(name);
+        }
+        if strays.is_over {
+            return Unmade::Ended;
+        }
+        strays.unmade.push(name);
+        Unmade::Open
+    }
+
+    // Nothing that could panic runs under the lock.
+    fn strays(&self) -> MutexGuard<'_, Strays> {
+        self.strays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin_drain(&self) -> Drain {
@@ -655,19 +719,15 @@ impl Connection {
     pub(super) fn note_given_up(&self, streams: usize) {
         if streams > 0 && self.shared.lifecycle.phase() >= Phase::LameDuck {
             self.given_up.fetch_add(streams, Ordering::Relaxed);
-            self.shared.given_up.fetch_add(streams, Ordering::Relaxed);
+            self.shared.note_given_up(streams);
         }
     }
 
     /// Tells whether a request whose response was not made to its end may be one of those that were given up, and
-    /// takes it for it. Where it is not known on what connection it came, it may be one of any.
+    /// takes it for it.
     fn take_given_up(&self) -> bool {
-        let given_up = match self.open_streams() {
-            Some(_) => &self.given_up,
-            None => &self.shared.given_up,
-        };
         let less = |count: usize| count.checked_sub(1);
-        given_up
+        self.given_up
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
             .is_ok()
     }
@@ -785,10 +845,18 @@ impl Connection {
             return;
         }
         for request in unmade {
-            if self.take_given_up() {
-                count = count.saturating_sub(1);
-                lifecycle.gone.add(|| self.name(&request));
+            let name = self.name(&request);
+            let end = match self.open_streams() {
+                Some(_) if self.take_given_up() => Unmade::GivenUp(name),
+                Some(_) => Unmade::Ended,
+                None => self.shared.end_unmade(name),
+            };
+            match end {
+                Unmade::Ended => continue,
+                Unmade::GivenUp(name) => lifecycle.gone.add(|| name),
+                Unmade::Open => {}
             }
+            count = count.saturating_sub(1);
         }
         // Of HTTP/2, whose responses are many at a time, the pieces know.
         let is_lost = self.has_failed.load(Ordering::Relaxed) || self.is_write_blocked();
