@@ -2,7 +2,7 @@
 
 // The file itself, with loom's atomics in place of the standard library's.
 #[allow(dead_code, unreachable_pub, reason = "a model needs a part of it")]
-#[path = "../graceful-runtime/src/serve/mood.rs"]
+#[path = "../graceful-runtime/src/model/mood.rs"]
 mod mood;
 
 mod atomic {

@@ -39,7 +39,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::lifecycle::Lifecycle;
-use crate::phase::Phase;
+use crate::model::phase::Phase;
 use crate::registry::{Member, Registry};
 use crate::serve::{HANDSHAKES, HEAD_LIMIT, Mood, Shared};
 

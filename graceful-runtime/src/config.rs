@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::model::signal::Signal;
 use crate::run::{self, Afterwards};
 use crate::server::IntoServer;
-use crate::signal::Signal;
 
 /// The settings of one lifecycle: the way without the attribute.
 ///

@@ -51,14 +51,13 @@ compile_error!(
 
 #[cfg(feature = "adapt")]
 pub mod adapt;
-mod budget;
 mod config;
 mod gone;
 mod handover;
 mod hooks;
 mod lifecycle;
 mod listener;
-mod phase;
+mod model;
 mod pid_file;
 mod registry;
 mod report;
@@ -68,7 +67,7 @@ mod server;
 mod service_manager;
 mod shortage;
 mod shutdown;
-mod signal;
+mod signals;
 mod status;
 mod succession;
 mod sys;
@@ -140,13 +139,14 @@ pub use self::adapt::adapt;
 pub use self::config::Config;
 pub use self::hooks::{on_drain, on_handover, on_stop};
 pub use self::listener::{Address, Listener, bind};
-pub use self::phase::Phase;
+pub use self::model::phase::Phase;
+pub use self::model::signal::Signal;
+pub use self::model::trigger::Reason;
 #[cfg(feature = "tls")]
 pub use self::serve::Tls;
 pub use self::serve::{IntoService, Serve, serve};
 pub use self::server::{IntoServer, Outcome, Server};
-pub use self::shutdown::{Reason, Shutdown, shutdown, stop};
-pub use self::signal::Signal;
+pub use self::shutdown::{Shutdown, shutdown, stop};
 pub use self::status::{Status, ready, status};
 pub use self::succession::{RestartError, inherited_state, restart};
 pub use self::tasks::spawn;

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use crate::budget::Budget;
 use crate::config::Config;
 use crate::gone::Gone;
 use crate::handover::child::Report;
@@ -23,12 +22,13 @@ use crate::handover::dialogue::ParentEvent;
 use crate::handover::listeners::Listeners;
 use crate::handover::state::State;
 use crate::hooks::Hooks;
-use crate::phase::{Event, Phase};
+use crate::model::budget::Budget;
+use crate::model::phase::{Event, Phase};
+use crate::model::trigger::{Reason, Trigger};
 use crate::registry::Registry;
 use crate::report::{self, Line, Output};
 use crate::serve::{Connection, Shared};
 use crate::service_manager::ServiceManager;
-use crate::shutdown::Reason;
 use crate::succession::{Answer, Heritage, RestartError};
 use crate::tasks::Task;
 
@@ -51,17 +51,6 @@ pub(crate) enum Message {
     Predecessor(ParentEvent),
     /// The lifecycle is over and its caller goes on.
     Dismissed,
-}
-
-/// The shutdown that was triggered.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Trigger {
-    pub(crate) reason: Reason,
-    pub(crate) budget: Budget,
-    /// How long new connections are accepted before the drain begins.
-    pub(crate) lame_duck: Duration,
-    /// `main` is dropped: it has not returned, and nothing of it waits for the shutdown.
-    pub(crate) cancels_start_up: bool,
 }
 
 /// Whether this process may accept where another one serves until it does.

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use tracing::dispatcher;
 use tracing::subscriber::NoSubscriber;
 
-use crate::lifecycle::{Lifecycle, Successor, Trigger};
-use crate::phase::Phase;
+use crate::lifecycle::{Lifecycle, Successor};
+use crate::model::phase::Phase;
+use crate::model::signal::Signal;
+use crate::model::trigger::{Reason, Trigger};
 use crate::serve::{Activity, Connection};
 use crate::shortage::Shortage;
-use crate::shutdown::Reason;
-use crate::signal::Signal;
 use crate::text::{one_line, printable};
 
 /// How many requests, tasks and hooks a line names before it counts the rest.

@@ -29,14 +29,15 @@ use tokio::task::{self, JoinError, JoinSet};
 use crate::config::{Config, Flavor};
 use crate::handover::child::{End, Report};
 use crate::handover::dialogue::{ParentEvent, ParentStep};
-use crate::lifecycle::{Lifecycle, Message, Successor, Trigger, as_main};
-use crate::phase::{Event, Phase};
+use crate::lifecycle::{Lifecycle, Message, Successor, as_main};
+use crate::model::phase::{Event, Phase};
+use crate::model::signal::{Interrupts, Press, Signal};
+use crate::model::trigger::{LameDuck, Reason, Trigger};
 use crate::pid_file;
 use crate::report::{self, Census, Line, Output};
 use crate::server::{Failure, IntoServer, Servers};
 use crate::shortage::{Shortage, WithRemedy};
-use crate::shutdown::Reason;
-use crate::signal::{Interrupts, Listening, Press, Signal};
+use crate::signals::Listening;
 use crate::succession::{self, Answer, Heritage, RestartError, Succession, is_turn};
 use crate::sys::{self, BlockedSignals, Others};
 use crate::timer::wait_until;
@@ -232,7 +233,7 @@ impl Process {
         let shutdown_signals = listen(&config.signals)?;
         let restart_signals = listen(&config.restart)?;
         drop(blocked);
-        let lame_duck = LameDuck::of(config, heritage.in_kubernetes);
+        let lame_duck = LameDuck::of(config.lame_duck, heritage.in_kubernetes);
         let (lifecycle, inbox) = Lifecycle::new(config, heritage);
         let output = Output::start().map_err(StartError::Thread)?;
         lifecycle.set_output(output.clone());
@@ -364,35 +365,6 @@ fn build_runtime(config: &Config, lifecycle: &Arc<Lifecycle>) -> io::Result<Runt
 fn inherit() -> Result<(Option<succession::Claim>, Heritage), StartError> {
     let (claim, heritage) = succession::Claim::take().map_err(StartError::Predecessor)?;
     Ok((Some(claim), heritage))
-}
-
-/// How long new connections are accepted after a request for the shutdown.
-#[derive(Clone, Copy, Debug)]
-enum LameDuck {
-    Chosen(Duration),
-    /// By what the process runs in.
-    Automatic(Duration),
-}
-
-impl LameDuck {
-    fn of(config: &Config, in_kubernetes: bool) -> Self {
-        // Endpoints are removed there at the same time as the signal is sent, not before it.
-        let automatic = Duration::from_secs(if in_kubernetes { 5 } else { 0 });
-        config
-            .lame_duck
-            .map_or(Self::Automatic(automatic), Self::Chosen)
-    }
-
-    fn length(self, reason: Reason, is_terminal: bool) -> Duration {
-        match self {
-            Self::Chosen(length) => length,
-            // A human waits for it, and nobody has sent traffic.
-            Self::Automatic(_) if is_terminal && reason == Reason::Signal(Signal::Int) => {
-                Duration::ZERO
-            }
-            Self::Automatic(length) => length,
-        }
-    }
 }
 
 /// From the first poll of `main` to the last hook.
@@ -1047,10 +1019,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use super::LameDuck;
     use crate::config::Config;
-    use crate::shutdown::Reason;
-    use crate::signal::Signal;
 
     #[test]
     fn what_main_returned_beside_a_failure_drains() {
@@ -1076,25 +1045,6 @@ mod tests {
         ] {
             let limit = Duration::from_secs(30);
             assert_eq!(codes.recv_timeout(limit), Ok(code));
-        }
-    }
-
-    #[test]
-    fn a_human_at_a_terminal_waits_for_no_lame_duck_that_nobody_has_chosen() {
-        let length = Duration::from_secs(5);
-        let [int, term] = [Signal::Int, Signal::Term].map(Reason::Signal);
-        for (lame_duck, reason, is_terminal, expected) in [
-            (LameDuck::Automatic(length), int, true, Duration::ZERO),
-            (LameDuck::Automatic(length), int, false, length),
-            (LameDuck::Automatic(length), term, true, length),
-            (LameDuck::Automatic(length), Reason::Call, true, length),
-            (LameDuck::Chosen(length), int, true, length),
-        ] {
-            assert_eq!(
-                lame_duck.length(reason, is_terminal),
-                expected,
-                "{lame_duck:?} {reason}"
-            );
         }
     }
 }

@@ -7,7 +7,6 @@ mod frames;
 mod framing;
 mod http;
 mod http2;
-mod mood;
 mod requests;
 mod service;
 mod stream;
@@ -30,7 +29,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::lifecycle::{Attendance, Lifecycle};
 use crate::listener::Listener;
-use crate::phase::Phase;
+use crate::model::phase::Phase;
 use crate::registry::Member;
 use crate::report::{self, Line};
 use crate::shortage::{Shortage, WithRemedy};
@@ -48,7 +47,6 @@ use self::http::Security;
 pub(crate) use self::http::{HEAD_LIMIT, HTTP2_PREFACE, has_unread};
 #[cfg(feature = "adapt")]
 pub(crate) use self::http2::{Due, Leaving};
-pub(crate) use self::mood::Mood;
 pub(crate) use self::service::HttpService;
 pub use self::service::IntoService;
 #[cfg(feature = "adapt")]
@@ -58,11 +56,7 @@ pub(crate) use self::stream::Io;
 pub(crate) use self::stream::{Peer, Stream};
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
-
-/// What `mood` is made of; a model of it is made of other ones.
-mod atomic {
-    pub(super) use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
-}
+pub(crate) use crate::model::mood::Mood;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -7,41 +7,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::lifecycle::{Attendance, Lifecycle, Message};
-use crate::phase::Phase;
-use crate::signal::Signal;
-
-/// Why a shutdown was triggered.
-///
-/// ```
-/// let reason = graceful::Reason::Signal(graceful::Signal::Term);
-/// assert_eq!(reason.to_string(), "SIGTERM");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// A signal of the list came.
-    Signal(Signal),
-    /// [`stop`] was called.
-    Call,
-    /// The servers ended by themselves.
-    Finished,
-    /// `main` or a server failed or panicked.
-    Failed,
-    /// A successor serves.
-    HandedOver,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Signal(signal) => signal.fmt(f),
-            Self::Call => f.write_str("stop requested"),
-            Self::Finished => f.write_str("server finished"),
-            Self::Failed => f.write_str("server failed"),
-            Self::HandedOver => f.write_str("handed over"),
-        }
-    }
-}
+use crate::model::phase::Phase;
+use crate::model::trigger::Reason;
 
 /// A future that resolves when the drain begins; see [`shutdown()`].
 ///
@@ -246,7 +213,7 @@ mod tests {
     use super::{Reason, Shutdown};
     use crate::config::Config;
     use crate::lifecycle::Lifecycle;
-    use crate::phase::Event;
+    use crate::model::phase::Event;
     use crate::succession::Heritage;
 
     #[test]

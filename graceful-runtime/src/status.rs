@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::lifecycle::Lifecycle;
-use crate::phase::Phase;
+use crate::model::phase::Phase;
 
 /// How the current lifecycle is doing, at one moment; see [`status()`].
 ///
@@ -63,7 +63,7 @@ pub fn status() -> Status {
 /// ```
 pub fn ready() {
     use crate::lifecycle::Message;
-    use crate::phase::Event;
+    use crate::model::phase::Event;
 
     Lifecycle::current_or_detached().tell(Message::Happened(Event::Ready));
 }

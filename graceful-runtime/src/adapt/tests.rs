@@ -25,7 +25,7 @@ use super::{Adapter, Drain, Io, Layer, Layered};
 use crate::adapt::Registration;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
-use crate::phase::Event;
+use crate::model::phase::Event;
 use crate::serve::tests::races::Race;
 use crate::serve::{Connection, HEAD_LIMIT, Mood, Peer, Shared, Stream};
 use crate::succession::Heritage;

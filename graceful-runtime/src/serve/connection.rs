@@ -19,12 +19,12 @@ use tokio::time::Instant;
 use super::framing::{Awaits, Body, Framing, Told};
 use super::http::HEAD_LIMIT;
 use super::http2;
-use super::mood::{InFlightCount, Mood, Now};
 use super::requests::{InFlight, Key, Requests};
 use super::stream::{Peer, Stream};
 use crate::lifecycle::Lifecycle;
 use crate::listener::Listener;
-use crate::phase::Phase;
+use crate::model::mood::{InFlightCount, Mood, Now};
+use crate::model::phase::Phase;
 use crate::registry::Registry;
 
 /// Responses up to this size fit into a socket's buffer (`tcp_wmem`'s initial size), so that they are

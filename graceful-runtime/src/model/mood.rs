@@ -22,52 +22,52 @@ pub(crate) enum Mood {
 
 /// The mood of now, which only ever gets worse.
 #[derive(Debug)]
-pub(super) struct Now(AtomicU8);
+pub(crate) struct Now(AtomicU8);
 
 impl Now {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicU8::new(Mood::Open as u8))
     }
 
     /// Changes the mood; whoever may have to know of it is to be woken afterwards.
-    pub(super) fn set(&self, mood: Mood) {
+    pub(crate) fn set(&self, mood: Mood) {
         // Release: who sees the mood sees what was written before it.
         self.0.store(mood as u8, Ordering::Release);
         fence(Ordering::SeqCst);
     }
 
-    pub(super) fn is(&self, mood: Mood) -> bool {
+    pub(crate) fn is(&self, mood: Mood) -> bool {
         self.0.load(Ordering::Acquire) >= mood as u8
     }
 }
 
 /// How many requests of a connection are in flight.
 #[derive(Debug)]
-pub(super) struct InFlightCount(AtomicU32);
+pub(crate) struct InFlightCount(AtomicU32);
 
 impl InFlightCount {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicU32::new(0))
     }
 
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ends one in the task that looks at the count, which needs no waking.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Ends one in whatever task; tells whether the one that looks at the count is to be woken.
-    pub(super) fn end_elsewhere(&self, now: &Now) -> bool {
+    pub(crate) fn end_elsewhere(&self, now: &Now) -> bool {
         // Release: who sees the count sees what the request has noted.
         self.0.fetch_sub(1, Ordering::Release);
         fence(Ordering::SeqCst);
         now.is(Mood::Draining)
     }
 
-    pub(super) fn get(&self) -> u32 {
+    pub(crate) fn get(&self) -> u32 {
         self.0.load(Ordering::Acquire)
     }
 }

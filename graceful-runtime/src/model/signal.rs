@@ -1,14 +1,10 @@
-//! The signals that can be listened to, and the stream that brings them.
+//! The signals that can be listened to, and what a Ctrl-C means.
 //!
 //! A signal that cannot be caught, that reports a fault of the program itself, or that the runtime
 //! needs for itself has no [`Signal`], so that no configuration can name it.
 
+use std::fmt;
 use std::time::{Duration, Instant};
-use std::{fmt, io};
-
-use futures_lite::StreamExt;
-
-use crate::sys;
 
 /// How soon after a Ctrl-C a human can mean another one.
 const HUMAN: Duration = Duration::from_millis(300);
@@ -46,13 +42,13 @@ macro_rules! signals {
                 }
             }
 
-            fn to_async(self) -> async_signal::Signal {
+            pub(crate) fn to_async(self) -> async_signal::Signal {
                 match self {
                     $(Self::$name => async_signal::Signal::$async_name,)*
                 }
             }
 
-            fn from_async(signal: async_signal::Signal) -> Option<Self> {
+            pub(crate) fn from_async(signal: async_signal::Signal) -> Option<Self> {
                 match signal {
                     $(async_signal::Signal::$async_name => Some(Self::$name),)*
                     _ => None,
@@ -107,51 +103,6 @@ signals! {
     Winch = "SIGWINCH", SIGWINCH, Winch;
     /// Input or output has become possible.
     Io = "SIGIO", SIGIO, Io;
-}
-
-/// The signals of one process, as a stream.
-///
-/// Only 278 unread signals fit (a socket's buffer), so whoever holds it must read without pause.
-#[derive(Debug)]
-pub(crate) struct Listening {
-    signals: Option<async_signal::Signals>,
-    /// One of the list that does not come, because the process was started so that it is ignored.
-    pub(crate) ignored: Option<Signal>,
-}
-
-impl Listening {
-    /// Begins to catch `signals`.
-    ///
-    /// HUP stays ignored where it was ignored at the start: that is how nohup(1) asks for it.
-    pub(crate) fn new(signals: impl Iterator<Item = Signal>) -> io::Result<Self> {
-        let is_ignored = |signal: &Signal| *signal == Signal::Hup && sys::is_ignored(libc::SIGHUP);
-        let (ignored, heard): (Vec<_>, Vec<_>) = signals.partition(is_ignored);
-        let heard: Vec<_> = heard.into_iter().map(Signal::to_async).collect();
-        let signals = match heard.is_empty() {
-            true => None,
-            false => Some(async_signal::Signals::new(heard)?),
-        };
-        let ignored = ignored.first().copied();
-        Ok(Self { signals, ignored })
-    }
-
-    /// Waits for the next signal; for ever where none is listened to.
-    ///
-    /// # Cancel safety
-    ///
-    /// A drop loses no signal.
-    pub(crate) async fn next(&mut self) -> Signal {
-        loop {
-            let next = match &mut self.signals {
-                Some(signals) => signals.next().await,
-                None => std::future::pending().await,
-            };
-            // An error here would be one of reading the pipe that only signal handlers write to.
-            if let Some(signal) = next.and_then(Result::ok).and_then(Signal::from_async) {
-                return signal;
-            }
-        }
-    }
 }
 
 /// Whether INT came once or twice, where two of them within moments are one.
