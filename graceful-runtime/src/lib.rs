@@ -58,6 +58,7 @@ mod hooks;
 mod lifecycle;
 mod listener;
 mod model;
+mod output;
 mod pid_file;
 mod registry;
 mod report;

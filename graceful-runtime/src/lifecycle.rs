@@ -25,8 +25,8 @@ use crate::hooks::Hooks;
 use crate::model::budget::Budget;
 use crate::model::phase::{Event, Phase};
 use crate::model::trigger::{Reason, Trigger};
+use crate::output::{self, Line, Output};
 use crate::registry::Registry;
-use crate::report::{self, Line, Output};
 use crate::serve::{Connection, Shared};
 use crate::service_manager::ServiceManager;
 use crate::succession::{Answer, Heritage, RestartError};
@@ -249,7 +249,7 @@ impl Lifecycle {
     pub(crate) fn say_error(&self, words: &str) {
         match self.output.get() {
             Some(output) => output.say_error(words),
-            None => report::print_error_of_main(words),
+            None => output::print_error_of_main(words),
         }
     }
 

@@ -33,8 +33,9 @@ use crate::lifecycle::{Lifecycle, Message, Successor, as_main};
 use crate::model::phase::{Event, Phase};
 use crate::model::signal::{Interrupts, Press, Signal};
 use crate::model::trigger::{LameDuck, Reason, Trigger};
+use crate::output::{self, Line, Output};
 use crate::pid_file;
-use crate::report::{self, Census, Line, Output};
+use crate::report::{self, Census};
 use crate::server::{Failure, IntoServer, Servers};
 use crate::shortage::{Shortage, WithRemedy};
 use crate::signals::Listening;
@@ -85,7 +86,7 @@ where
             process.live(main, afterwards)
         }
         Err(error) => {
-            report::print_error(&error);
+            output::print_error(&error);
             ExitCode::FAILURE
         }
     }
@@ -156,7 +157,7 @@ fn or_exit<R>(start: impl FnOnce() -> R) -> R {
             let message = without_forms(message_of(info));
             let shortage = os_error_in(&message).and_then(|error| Shortage::of(&error));
             let remedy = shortage.map_or(UNKNOWN_SHORTAGE, Shortage::remedy);
-            report::print_error(&format_args!("failed to start: {message}; {remedy}"));
+            output::print_error(&format_args!("failed to start: {message}; {remedy}"));
             sys::exit_now(1);
         }));
     });

@@ -30,8 +30,9 @@ use tokio::time::{Instant, sleep};
 use crate::lifecycle::{Attendance, Lifecycle};
 use crate::listener::Listener;
 use crate::model::phase::Phase;
+use crate::output::Line;
 use crate::registry::Member;
-use crate::report::{self, Line};
+use crate::report;
 use crate::shortage::{Shortage, WithRemedy};
 use crate::timer::wait_until;
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 
 use crate::lifecycle::Lifecycle;
-use crate::report;
+use crate::output;
 use crate::words::in_words;
 
 /// A server: a future, or what turns into one, that ends when the shutdown lets it.
@@ -226,7 +226,7 @@ where
                 let error = in_words(&error);
                 match Lifecycle::current() {
                     Some(lifecycle) => lifecycle.say_error(&error),
-                    None => report::print_error_of_main(&error),
+                    None => output::print_error_of_main(&error),
                 }
                 servers.failure.get_or_insert(ExitCode::FAILURE);
                 servers.error.get_or_insert(error);
