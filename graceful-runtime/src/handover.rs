@@ -14,7 +14,6 @@
 pub(crate) mod ancestors;
 pub(crate) mod child;
 pub(crate) mod dialogue;
-pub(crate) mod environment;
 pub(crate) mod listeners;
 pub(crate) mod parent;
 pub(crate) mod predecessors;
@@ -22,7 +21,6 @@ pub(crate) mod program;
 pub(crate) mod state;
 
 mod channel;
-mod sys;
 mod wire;
 
 use std::{
@@ -37,14 +35,14 @@ use rustix::{io::fcntl_dupfd_cloexec, stdio};
 
 use self::{
     ancestors::Follower,
-    environment::{Activated, Activation, Environment, HANDOVER},
     listeners::{BY_NAME, Inherited, Listeners, Origin},
     parent::{Gift, MeetError, Predecessor},
     predecessors::{PREDECESSORS_MAX, Predecessors},
     state::State,
     wire::Keeper,
 };
-use crate::service_manager::{self, ServiceManager};
+use crate::os::environment::{Activated, Activation, Environment, HANDOVER};
+use crate::os::service_manager::{self, ServiceManager};
 use crate::text::printable;
 
 /// Everything that this process was given when it began.

@@ -25,10 +25,10 @@ use crate::hooks::Hooks;
 use crate::model::budget::Budget;
 use crate::model::phase::{Event, Phase};
 use crate::model::trigger::{Reason, Trigger};
+use crate::os::service_manager::ServiceManager;
 use crate::output::{self, Line, Output};
 use crate::registry::Registry;
 use crate::serve::{Connection, Shared};
-use crate::service_manager::ServiceManager;
 use crate::succession::{Answer, Heritage, RestartError};
 use crate::tasks::Task;
 

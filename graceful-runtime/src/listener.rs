@@ -18,9 +18,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::handover::listeners::{BY_NAME, Claimed, Listeners, Registration};
 use crate::lifecycle::Lifecycle;
+use crate::os::shortage::Shortage;
+use crate::os::sockets;
 use crate::serve::{Peer, Stream};
-use crate::shortage::Shortage;
-use crate::sys;
 use crate::text::one_line;
 
 /// How many connections the kernel queues: Linux' own limit (`net.core.somaxconn`) since 5.4.
@@ -362,7 +362,7 @@ impl Listener {
         let is_empty = poll(&mut listener, Some(&Timespec::default())) == Ok(0);
         match &self.socket {
             _ if is_empty => 0,
-            Bound::Tcp(listener) => sys::queue_length(listener.as_fd()).unwrap_or(1),
+            Bound::Tcp(listener) => sockets::queue_length(listener.as_fd()).unwrap_or(1),
             Bound::Unix(..) => 1,
         }
     }
@@ -380,8 +380,8 @@ impl Listener {
             Bound::Tcp(_) if self.has_siblings() => false,
             Bound::Tcp(listener) => {
                 // Connections that have not sent anything would stay invisible, and be lost.
-                let _ = sys::defer_accept(listener.as_fd(), 0);
-                sys::refuse_connects(listener.as_fd()).is_ok()
+                let _ = sockets::defer_accept(listener.as_fd(), 0);
+                sockets::refuse_connects(listener.as_fd()).is_ok()
             }
             Bound::Unix(_, path) => {
                 if let Some(path) = path {
@@ -400,7 +400,7 @@ impl Listener {
         };
         let is_in_group = SockRef::from(listener).reuse_port().unwrap_or(false);
         let address = listener.local_addr().ok().filter(|_| is_in_group);
-        address.is_some_and(sys::others_listen_at)
+        address.is_some_and(sockets::others_listen_at)
     }
 
     /// Tells whether other processes accept from the same socket.

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use crate::handover::{predecessors::is_running, program::process_descriptor};
+use crate::os::process::{is_running, process_descriptor};
 
 /// More than a process id and an end of line, which is all that such a file holds.
 const LENGTH_MAX: u64 = 32;

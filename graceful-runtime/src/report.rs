@@ -13,9 +13,9 @@ use crate::lifecycle::{Lifecycle, Successor};
 use crate::model::phase::Phase;
 use crate::model::signal::Signal;
 use crate::model::trigger::{Reason, Trigger};
+use crate::os::shortage::Shortage;
 use crate::output::{Facts, Line};
 use crate::serve::{Activity, Connection};
-use crate::shortage::Shortage;
 use crate::text::printable;
 
 /// How many requests, tasks and hooks a line names before it counts the rest.

@@ -33,14 +33,15 @@ use crate::lifecycle::{Lifecycle, Message, Successor, as_main};
 use crate::model::phase::{Event, Phase};
 use crate::model::signal::{Interrupts, Press, Signal};
 use crate::model::trigger::{LameDuck, Reason, Trigger};
+use crate::os::process::exit_now;
+use crate::os::shortage::{Shortage, WithRemedy};
+use crate::os::signals::{BlockedSignals, Others};
 use crate::output::{self, Line, Output};
 use crate::pid_file;
 use crate::report::{self, Census};
 use crate::server::{Failure, IntoServer, Servers};
-use crate::shortage::{Shortage, WithRemedy};
 use crate::signals::Listening;
 use crate::succession::{self, Answer, Heritage, RestartError, Succession, is_turn};
-use crate::sys::{self, BlockedSignals, Others};
 use crate::timer::wait_until;
 use crate::words::{os_error_in, without_forms};
 
@@ -158,7 +159,7 @@ fn or_exit<R>(start: impl FnOnce() -> R) -> R {
             let shortage = os_error_in(&message).and_then(|error| Shortage::of(&error));
             let remedy = shortage.map_or(UNKNOWN_SHORTAGE, Shortage::remedy);
             output::print_error(&format_args!("failed to start: {message}; {remedy}"));
-            sys::exit_now(1);
+            exit_now(1);
         }));
     });
     IS_STARTING.set(true);
@@ -991,7 +992,7 @@ impl Guardian {
         if !self.lifecycle.claim_end() {
             // The main thread has said its last word and returns; whatever holds it up has had its time.
             thread::sleep(REPORT_LIMIT);
-            sys::exit_now(code.into());
+            exit_now(code.into());
         }
         self.output.say(lines);
         // A successor that is not told would take the end of this process for its turn, and serve.
@@ -1008,7 +1009,7 @@ impl Guardian {
             // Whatever came of it, this is the end.
             let _ = removal.wait(left());
         }
-        sys::exit_now(code.into())
+        exit_now(code.into())
     }
 }
 

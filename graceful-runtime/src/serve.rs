@@ -30,10 +30,10 @@ use tokio::time::{Instant, sleep};
 use crate::lifecycle::{Attendance, Lifecycle};
 use crate::listener::Listener;
 use crate::model::phase::Phase;
+use crate::os::shortage::{Shortage, WithRemedy};
 use crate::output::Line;
 use crate::registry::Member;
 use crate::report;
-use crate::shortage::{Shortage, WithRemedy};
 use crate::timer::wait_until;
 
 #[cfg(feature = "adapt")]

@@ -5,7 +5,7 @@ use std::io;
 use futures_lite::StreamExt;
 
 use crate::model::signal::Signal;
-use crate::sys;
+use crate::os::signals::is_ignored;
 
 /// The signals of one process, as a stream.
 ///
@@ -22,8 +22,8 @@ impl Listening {
     ///
     /// HUP stays ignored where it was ignored at the start: that is how nohup(1) asks for it.
     pub(crate) fn new(signals: impl Iterator<Item = Signal>) -> io::Result<Self> {
-        let is_ignored = |signal: &Signal| *signal == Signal::Hup && sys::is_ignored(libc::SIGHUP);
-        let (ignored, heard): (Vec<_>, Vec<_>) = signals.partition(is_ignored);
+        let stays_ignored = |signal: &Signal| *signal == Signal::Hup && is_ignored(libc::SIGHUP);
+        let (ignored, heard): (Vec<_>, Vec<_>) = signals.partition(stays_ignored);
         let heard: Vec<_> = heard.into_iter().map(Signal::to_async).collect();
         let signals = match heard.is_empty() {
             true => None,

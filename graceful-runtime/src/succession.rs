@@ -21,10 +21,10 @@ use crate::handover::program::Program;
 use crate::handover::state::State;
 use crate::handover::{Inheritance, Refusal};
 use crate::lifecycle::{Lifecycle, Message};
+use crate::os::service_manager::ServiceManager;
+use crate::os::shortage::WithRemedy;
 use crate::output::Line;
 use crate::pid_file;
-use crate::service_manager::ServiceManager;
-use crate::shortage::WithRemedy;
 use crate::text::one_line;
 
 /// Where the answer to somebody who asked for a restart goes.

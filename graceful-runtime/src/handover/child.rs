@@ -18,14 +18,15 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use super::{
     channel::{Channel, Received},
     dialogue::{Cause, ChildEvent, ChildState, ChildStep},
-    environment::HANDOVER,
     listeners::{Handed, ListenerId},
-    program::{Parentage, Program, Successor, Wait, timespec},
+    program::{Parentage, Program, Successor, Wait},
     state::State,
     wire::{Hello, LISTENERS_MAX, ListenerName, ToChild, ToParent, VERSION},
 };
-use crate::service_manager::{Barrier, ServiceManager};
-use crate::shortage::WithRemedy;
+use crate::os::environment::HANDOVER;
+use crate::os::process::timespec;
+use crate::os::service_manager::{Barrier, ServiceManager};
+use crate::os::shortage::WithRemedy;
 
 /// How long a successor that was asked to stop may take before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use std::{
 use socket2::{SockAddr, SockRef, Type};
 
 use super::wire::Keeper;
-use crate::service_manager::ServiceManager;
+use crate::os::service_manager::ServiceManager;
 
 /// Prefix of an address that selects a socket of the service manager by its name: `systemd:web`.
 pub(crate) const BY_NAME: &str = "systemd:";

@@ -2,9 +2,7 @@
 
 use std::{io, os::fd::OwnedFd, process};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-use super::program;
+use crate::os::process::{is_running, process_descriptor};
 
 /// How many earlier processes may still drain when a restart begins.
 pub(crate) const PREDECESSORS_MAX: usize = 8;
@@ -48,22 +46,10 @@ impl Predecessors {
     pub(crate) fn handed(&mut self) -> io::Result<Vec<OwnedFd>> {
         self.count();
         let before = self.last.iter().chain(&self.earlier);
-        program::process_descriptor(process::id())
+        process_descriptor(process::id())
             .map(Ok)
             .into_iter()
             .chain(before.map(OwnedFd::try_clone))
             .collect()
     }
-}
-
-/// Tells whether the process that the descriptor stands for has not ended.
-pub(crate) fn is_running(process: &OwnedFd) -> bool {
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    matches!(
-        poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&now)),
-        Ok(0)
-    )
 }

@@ -19,12 +19,13 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags, poll},
     pipe::{PipeFlags, pipe_with},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
+    process::{Pid, Signal, kill_process, pidfd_send_signal},
 };
 
-use super::{environment, sys};
+use crate::os::environment;
+use crate::os::process::{process_descriptor, start_as_orphan, timespec, unblock_signals};
 
 /// How this process was started: the file, the arguments, the environment and the directory, as names and not as what
 /// they meant then.
@@ -112,12 +113,12 @@ impl Program {
         variables: &[(&str, OsString)],
     ) -> io::Result<Successor> {
         let mut command = self.command(stdin, variables);
-        sys::unblock_signals(&mut command);
+        unblock_signals(&mut command);
         match parentage {
             Parentage::Child => Ok(Successor::new_child(command.spawn()?)),
             Parentage::Orphan => {
                 let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-                sys::start_as_orphan(&mut command, writer);
+                start_as_orphan(&mut command, writer);
                 // Fails only where the user has the kernel wait for all children: then it has been waited for.
                 let _ = command.spawn()?.wait();
                 let mut pid = [0; 4];
@@ -269,21 +270,6 @@ pub(crate) enum Wait {
     /// It ended, or cannot be watched, and the status went to somebody else.
     Unknown,
     Running,
-}
-
-/// Returns a descriptor that stands for the process and becomes readable when it ends.
-pub(crate) fn process_descriptor(pid: u32) -> Option<OwnedFd> {
-    let pid = Pid::from_raw(pid.cast_signed())?;
-    pidfd_open(pid, PidfdFlags::empty()).ok()
-}
-
-/// Converts a wait to what the kernel takes, rounded up so that it never wakes too early.
-pub(crate) fn timespec(wait: Duration) -> Timespec {
-    let wait = wait.min(Duration::from_secs(1 << 30));
-    Timespec {
-        tv_sec: wait.as_secs().cast_signed(),
-        tv_nsec: wait.subsec_nanos().into(),
-    }
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ fn the_seal_keeps_handshakes_under_way() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let (listener, reached) = listen(address);
             // For the kernel, a handshake lasts until the first byte then.
-            sys::defer_accept(listener.as_fd(), 60).expect("Linux has it");
+            sockets::defer_accept(listener.as_fd(), 60).expect("Linux has it");
             let mut client = TcpStream::connect(reached[0]).unwrap();
             assert!(accept(&listener).is_none(), "the handshake is under way");
             assert!(listener.seal());
@@ -301,7 +301,7 @@ fn n15_siblings_on_the_same_port_do_not_suffer() {
             for _ in 0..20 {
                 let client = TcpStream::connect(at).unwrap();
                 // None was lost on the way to the one that has gone.
-                assert_eq!(sys::retransmitted(client.as_fd()).unwrap(), 0);
+                assert_eq!(sockets::retransmitted(client.as_fd()).unwrap(), 0);
             }
             other.kill().unwrap();
             other.wait().unwrap();

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use super::connection::Connection;
 use super::stream::Stream;
 use super::taking::Taking;
-use crate::sys;
+use crate::os::sockets;
 use crate::timer::Timer;
 
 /// How long a peer that has everything may be silent before it is taken for one that neither sends nor closes.
@@ -122,7 +122,7 @@ pub(crate) fn may_close_at_once(stream: &Stream, connection: &Connection) -> boo
 /// Tells whether nothing is unread and everything that was sent has arrived.
 fn is_settled(stream: &Stream) -> bool {
     stream.socket().is_none_or(|socket| {
-        sys::unread(socket).is_ok_and(|count| count == 0) && stream.unacknowledged() == Some(0)
+        sockets::unread(socket).is_ok_and(|count| count == 0) && stream.unacknowledged() == Some(0)
     })
 }
 
@@ -154,7 +154,7 @@ impl Lingering<'_> {
             Self::Tcp(socket) => socket.as_fd(),
             Self::Unix(socket) => socket.as_fd(),
         };
-        !matches!(sys::unacknowledged(socket), Ok(1..))
+        !matches!(sockets::unacknowledged(socket), Ok(1..))
     }
 
     /// Waits until the peer has what was sent, as far as a close could destroy it.

@@ -324,7 +324,7 @@ impl Patience {
 pub(crate) fn has_unread(stream: &Stream) -> bool {
     stream
         .socket()
-        .is_some_and(|socket| crate::sys::unread(socket).is_ok_and(|count| count > 0))
+        .is_some_and(|socket| crate::os::sockets::unread(socket).is_ok_and(|count| count > 0))
 }
 
 async fn too_slow(mut stream: Stream, connection: &Connection) -> Stream {

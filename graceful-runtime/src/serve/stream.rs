@@ -18,7 +18,7 @@ use super::close::Lingering;
 use super::connection::Connection;
 #[cfg(feature = "tls")]
 use super::tls::Recorded;
-use crate::sys;
+use crate::os::sockets;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Stream {
 
     /// Returns how many bytes the peer has not acknowledged of what was sent; `None` where that cannot be known.
     pub(super) fn unacknowledged(&self) -> Option<usize> {
-        sys::unacknowledged(self.socket()?).ok()
+        sockets::unacknowledged(self.socket()?).ok()
     }
 
     /// Returns the socket under it, to read from before its close.
@@ -99,7 +99,7 @@ impl Stream {
                 let mut byte = [0];
                 match ready!(stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)))? {
                     0 => Poll::Ready(Ok(0)),
-                    _ => Poll::Ready(sys::unread(stream.as_fd())),
+                    _ => Poll::Ready(sockets::unread(stream.as_fd())),
                 }
             }
             Self::Unix(stream) => loop {
@@ -107,7 +107,7 @@ impl Stream {
                 let peek = || SockRef::from(&*stream).peek(&mut [MaybeUninit::uninit()]);
                 match stream.try_io(Interest::READABLE, peek) {
                     Ok(0) => return Poll::Ready(Ok(0)),
-                    Ok(_) => return Poll::Ready(sys::unread(stream.as_fd())),
+                    Ok(_) => return Poll::Ready(sockets::unread(stream.as_fd())),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Poll::Ready(Err(error)),
                 }
@@ -135,7 +135,7 @@ impl Stream {
     /// Returns how many bytes have come and were not read; under TLS at least as many.
     fn unread(&mut self) -> usize {
         let socket = self.socket();
-        let received = socket.map_or(0, |socket| sys::unread(socket).unwrap_or(0));
+        let received = socket.map_or(0, |socket| sockets::unread(socket).unwrap_or(0));
         match self {
             #[cfg(feature = "tls")]
             Self::Tls(stream) => {

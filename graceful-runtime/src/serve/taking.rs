@@ -8,7 +8,7 @@ use std::mem;
 use super::close::Lingering;
 use super::connection::Connection;
 use super::stream::Stream;
-use crate::sys;
+use crate::os::sockets;
 
 #[derive(Debug, Default)]
 pub(super) struct Taking {
@@ -50,7 +50,7 @@ fn waits_for_room(stream: &Stream) -> bool {
     match stream.lingering() {
         Some(Lingering::Tcp(_)) => stream
             .socket()
-            .is_some_and(|socket| sys::waits_for_room(socket).unwrap_or(false)),
+            .is_some_and(|socket| sockets::waits_for_room(socket).unwrap_or(false)),
         // Whether the peer is about to read on is not known there.
         Some(Lingering::Unix(_)) | None => false,
     }

@@ -1,50 +1,28 @@
-//! The unsafe part of the hand-over, and all of it: the environment, numbers that are descriptors, and the double fork.
+//! Processes: how one is started, looked at and ended.
 //!
 //! # Safety
 //!
-//! - Variables are removed only while this process has a single thread, so that nobody can be reading them.
-//! - A number becomes an [`OwnedFd`] only where the service manager said that the descriptor was opened for this process.
 //! - Between fork and exec only functions are called that may be: `_Fork`, `write`, `_exit`, `sigemptyset` and
 //!   `pthread_sigmask` (signal-safety(7)). `fork` itself is not one of them any more, since it takes locks (POSIX.1-2024);
 //!   it is called only where there is no `_Fork`: glibc before 2.34, whose `fork` was safe but for handlers of
 //!   `pthread_atfork`.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "this folder is the place for it")]
 
 use std::{
-    env, fs, io, mem,
+    io, mem,
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
     process::Command,
     ptr,
+    time::Duration,
 };
 
-/// Removes `names` from the environment and returns whether it did: not where another thread might be reading it.
-pub(crate) fn remove_variables(names: &[&str]) -> bool {
-    let alone = fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
-    if alone {
-        for name in names {
-            // SAFETY: this is the only thread, as was just seen, so nothing reads or writes the environment meanwhile.
-            unsafe { env::remove_var(name) };
-        }
-    }
-    alone
-}
-
-/// Takes ownership of a descriptor that was opened for this process before it began.
-///
-/// # Errors
-///
-/// Where the number is no open descriptor.
-pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_GETFD takes a number that may be anything and touches no memory.
-    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is open, and was named as ours by who started us; the list of them is read only once.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 
 /// Makes `command` start its program as a grandchild that loses its parent at once, and write its process id to `pid`.
 ///
@@ -96,5 +74,42 @@ pub(crate) fn unblock_signals(command: &mut Command) {
                 error => Err(io::Error::from_raw_os_error(error)),
             }
         });
+    }
+}
+
+/// Ends the process at once: no destructors, no `atexit` handlers, which could block.
+///
+/// # References
+///
+/// _exit(2)
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: takes no pointers and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Returns a descriptor that stands for the process and becomes readable when it ends.
+pub(crate) fn process_descriptor(pid: u32) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(pid.cast_signed())?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// Tells whether the process that the descriptor stands for has not ended.
+pub(crate) fn is_running(process: &OwnedFd) -> bool {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(
+        poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&now)),
+        Ok(0)
+    )
+}
+
+/// Converts a wait to what the kernel takes, rounded up so that it never wakes too early.
+pub(crate) fn timespec(wait: Duration) -> Timespec {
+    let wait = wait.min(Duration::from_secs(1 << 30));
+    Timespec {
+        tv_sec: wait.as_secs().cast_signed(),
+        tv_nsec: wait.subsec_nanos().into(),
     }
 }

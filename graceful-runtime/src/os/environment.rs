@@ -1,11 +1,17 @@
 //! The environment, read in one place and once: what the predecessor, the service manager and the orchestrator left there.
+//!
+//! # Safety
+//!
+//! - Variables are removed only while this process has a single thread, so that nobody can be reading them.
+//! - A number becomes an [`OwnedFd`] only where the service manager said that the descriptor was opened for this process.
+#![allow(unsafe_code, reason = "this folder is the place for it")]
 
 use std::{
     env,
     ffi::{OsStr, OsString},
-    fs,
+    fs, io,
     os::{
-        fd::{OwnedFd, RawFd},
+        fd::{FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
     },
     process,
@@ -14,7 +20,6 @@ use std::{
 
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use super::sys;
 use crate::text::printable;
 
 /// Says that standard input is the channel to a predecessor; the value is the version of the protocol.
@@ -85,7 +90,7 @@ impl Environment {
     pub(crate) fn take() -> Self {
         let environment = Self::read();
         if PRIVATE.iter().any(|name| env::var_os(name).is_some()) {
-            sys::remove_variables(&PRIVATE);
+            remove_variables(&PRIVATE);
         }
         environment
     }
@@ -153,7 +158,7 @@ impl Activation {
         let mut descriptors = Vec::new();
         let mut missing = Vec::new();
         for (number, name) in names {
-            let adopted = sys::adopt(number).and_then(|descriptor| {
+            let adopted = adopt(number).and_then(|descriptor| {
                 fcntl_setfd(&descriptor, FdFlags::CLOEXEC)?;
                 Ok(descriptor)
             });
@@ -201,6 +206,32 @@ fn names_by_number(count: &str, names: Option<&str>) -> Result<Vec<(RawFd, Strin
             "LISTEN_FDNAMES has {len} names for LISTEN_FDS={number}"
         )),
     }
+}
+
+/// Removes `names` from the environment and returns whether it did: not where another thread might be reading it.
+fn remove_variables(names: &[&str]) -> bool {
+    let alone = fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
+    if alone {
+        for name in names {
+            // SAFETY: this is the only thread, as was just seen, so nothing reads or writes the environment meanwhile.
+            unsafe { env::remove_var(name) };
+        }
+    }
+    alone
+}
+
+/// Takes ownership of a descriptor that was opened for this process before it began.
+///
+/// # Errors
+///
+/// Where the number is no open descriptor.
+fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD takes a number that may be anything and touches no memory.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, and was named as ours by who started us; the list of them is read only once.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 #[cfg(test)]
