@@ -2,10 +2,16 @@
 
 #![no_main]
 
-// The file itself; a target needs a part of it.
+// The files themselves; a target needs a part of them.
+#[path = "../../graceful-runtime/src/model/keeper.rs"]
+mod keeper;
 #[allow(dead_code)]
 #[path = "../../graceful-runtime/src/handover/wire.rs"]
 mod wire;
+
+mod model {
+    pub(crate) use super::keeper;
+}
 
 use libfuzzer_sys::fuzz_target;
 use wire::{ToChild, ToParent};

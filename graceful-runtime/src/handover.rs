@@ -14,7 +14,6 @@
 pub(crate) mod ancestors;
 pub(crate) mod child;
 pub(crate) mod dialogue;
-pub(crate) mod listeners;
 pub(crate) mod parent;
 pub(crate) mod predecessors;
 pub(crate) mod program;
@@ -35,12 +34,12 @@ use rustix::{io::fcntl_dupfd_cloexec, stdio};
 
 use self::{
     ancestors::Follower,
-    listeners::{BY_NAME, Inherited, Listeners, Origin},
     parent::{Gift, MeetError, Predecessor},
     predecessors::{PREDECESSORS_MAX, Predecessors},
     state::State,
-    wire::Keeper,
 };
+use crate::model::keeper::Keeper;
+use crate::net::inherited::{BY_NAME, Inherited, Listeners, Origin};
 use crate::os::environment::{Activated, Activation, Environment, HANDOVER};
 use crate::os::service_manager::{self, ServiceManager};
 use crate::text::printable;

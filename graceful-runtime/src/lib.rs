@@ -51,13 +51,14 @@ compile_error!(
 
 #[cfg(feature = "adapt")]
 pub mod adapt;
+mod bind;
 mod config;
 mod gone;
 mod handover;
 mod hooks;
 mod lifecycle;
-mod listener;
 mod model;
+mod net;
 mod os;
 mod output;
 mod pid_file;
@@ -135,12 +136,14 @@ pub use graceful_macros::main;
 
 #[cfg(feature = "adapt")]
 pub use self::adapt::adapt;
+pub use self::bind::bind;
 pub use self::config::Config;
 pub use self::hooks::{on_drain, on_handover, on_stop};
-pub use self::listener::{Address, Listener, bind};
 pub use self::model::phase::Phase;
 pub use self::model::signal::Signal;
 pub use self::model::trigger::Reason;
+pub use self::net::address::Address;
+pub use self::net::listener::Listener;
 #[cfg(feature = "tls")]
 pub use self::serve::Tls;
 pub use self::serve::{IntoService, Serve, serve};

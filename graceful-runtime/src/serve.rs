@@ -9,10 +9,10 @@ mod http;
 mod http2;
 mod requests;
 mod service;
-mod stream;
 mod taking;
 #[cfg(feature = "tls")]
 mod tls;
+mod transport;
 
 use std::fmt;
 use std::future::{IntoFuture, poll_fn};
@@ -28,10 +28,10 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::lifecycle::{Attendance, Lifecycle};
-use crate::listener::Listener;
 use crate::model::phase::Phase;
-use crate::os::shortage::{Shortage, WithRemedy};
-use crate::output::Line;
+use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
+use crate::net::listener::Listener;
+use crate::os::shortage::Shortage;
 use crate::registry::Member;
 use crate::report;
 use crate::timer::wait_until;
@@ -52,12 +52,12 @@ pub(crate) use self::service::HttpService;
 pub use self::service::IntoService;
 #[cfg(feature = "adapt")]
 pub(crate) use self::service::{Guard, Held};
-#[cfg(feature = "adapt")]
-pub(crate) use self::stream::Io;
-pub(crate) use self::stream::{Peer, Stream};
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
+#[cfg(feature = "adapt")]
+pub(crate) use self::transport::Io;
 pub(crate) use crate::model::mood::Mood;
+pub(crate) use crate::net::stream::{Peer, Stream};
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -68,11 +68,6 @@ pub(crate) const HANDSHAKES: Duration = Duration::from_millis(5);
 pub(crate) const BUSY: Duration = Duration::from_secs(1);
 /// How long connections that cannot be refused are accepted in a drain.
 const UNSEALED_LIMIT: Duration = Duration::from_millis(100);
-/// How long to wait where the process has run out of descriptors.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// How often at most a failing accept is told of.
-const ACCEPT_SILENCE: Duration = Duration::from_secs(10);
-
 /// A server to be returned from `main` or awaited; see [`serve()`].
 ///
 /// ```no_run
@@ -571,36 +566,4 @@ async fn cut_short(lifecycle: &Lifecycle, shared: &Shared) {
     lifecycle.reached(Phase::Stopping).await;
     shared.set_mood(Mood::Cut);
     shared.connections.empty().await;
-}
-
-/// Tells now and then of a failing accept.
-#[derive(Debug, Default)]
-pub(crate) struct Complaints {
-    last: Option<Instant>,
-}
-
-impl Complaints {
-    /// Returns what there is to say now, if anything.
-    pub(crate) fn about(&mut self, listener: &Listener, error: &io::Error) -> Option<Line> {
-        let now = Instant::now();
-        if self.last.is_some_and(|last| now <= last + ACCEPT_SILENCE) {
-            return None;
-        }
-        self.last = Some(now);
-        Some(Line::warn(format!(
-            "failed to accept on {listener}: {}; trying again",
-            WithRemedy(error)
-        )))
-    }
-}
-
-/// Tells whether only the connection failed that was to be accepted; see "Error handling" in accept(2).
-pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
 }

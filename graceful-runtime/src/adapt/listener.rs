@@ -16,8 +16,10 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::{Adapter, Io, Registration};
 use crate::lifecycle::Attendance;
+use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
+use crate::net::stream::{Peer, Stream as Socket};
 use crate::report;
-use crate::serve::{self, ACCEPT_PAUSE, BUSY, Complaints, Connection, Peer, is_of_one_connection};
+use crate::serve::{BUSY, Connection};
 
 /// The listener of [`adapt`](crate::adapt()): a `Stream` of connections, and axum's `Listener`.
 ///
@@ -284,7 +286,7 @@ impl Acceptor {
         }
     }
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(serve::Stream, Peer)>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
         // Before the look at the queue, so that a change in between wakes the task.
         self.state().task = Some(cx.waker().clone());
         let queue = *self.queue.borrow();
@@ -301,7 +303,7 @@ impl Acceptor {
         }
     }
 
-    fn connect(&self, stream: serve::Stream, peer: Peer) -> Io {
+    fn connect(&self, stream: Socket, peer: Peer) -> Io {
         self.state().accepted = Some(Instant::now());
         let shared = &self.adapter.shared;
         let connection = Connection::new(Arc::clone(shared), peer);

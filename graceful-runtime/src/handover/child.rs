@@ -18,11 +18,11 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use super::{
     channel::{Channel, Received},
     dialogue::{Cause, ChildEvent, ChildState, ChildStep},
-    listeners::{Handed, ListenerId},
     program::{Parentage, Program, Successor, Wait},
     state::State,
     wire::{Hello, LISTENERS_MAX, ListenerName, ToChild, ToParent, VERSION},
 };
+use crate::net::inherited::{Handed, ListenerId};
 use crate::os::environment::HANDOVER;
 use crate::os::process::timespec;
 use crate::os::service_manager::{Barrier, ServiceManager};

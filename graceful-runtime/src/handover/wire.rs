@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::model::keeper::Keeper;
+
 /// The version that this build speaks. It is part of [`Hello`], the first message, and only of that one.
 pub(crate) const VERSION: u8 = 1;
 
@@ -39,16 +41,6 @@ pub(crate) struct ListenerName {
     pub(crate) asked: String,
     /// Who else holds the socket, over the life of every process that accepts from it.
     pub(crate) keeper: Keeper,
-}
-
-/// Who holds a listening socket beside the processes that accept from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keeper {
-    Nobody,
-    /// A socket unit of the service manager.
-    Unit,
-    /// The store of the service manager, which was given a copy.
-    Store,
 }
 
 /// What the old process says to its successor.

@@ -7,19 +7,18 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_lite::future::FutureExt;
 use tokio::io::{AsyncWrite, Interest};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
-use super::stream::Stream;
 use super::taking::Taking;
+use crate::net::stream::{Lingering, Stream};
 use crate::os::sockets;
 use crate::timer::Timer;
 
@@ -126,44 +125,12 @@ fn is_settled(stream: &Stream) -> bool {
     })
 }
 
-/// A socket to read from until its close loses nothing.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Lingering<'a> {
-    Tcp(&'a TcpStream),
-    Unix(&'a UnixStream),
-}
-
-impl Lingering<'_> {
-    async fn readable(self) -> io::Result<()> {
-        match self {
-            Self::Tcp(socket) => socket.readable().await,
-            Self::Unix(socket) => socket.readable().await,
-        }
-    }
-
-    fn try_read(self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.try_read(buffer),
-            Self::Unix(socket) => socket.try_read(buffer),
-        }
-    }
-
-    /// Tells whether the peer has everything that was sent, or will never have.
-    fn has_arrived(self) -> bool {
-        let socket = match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
-        };
-        !matches!(sockets::unacknowledged(socket), Ok(1..))
-    }
-
-    /// Waits until the peer has what was sent, as far as a close could destroy it.
-    async fn arrived(self) {
-        match self {
-            Self::Tcp(socket) => acknowledged(socket).await,
-            // What was sent is in the peer's queue already; only what is unread here makes it a reset.
-            Self::Unix(_) => {}
-        }
+/// Waits until the peer has what was sent, as far as a close could destroy it.
+async fn arrived(socket: Lingering<'_>) {
+    match socket {
+        Lingering::Tcp(socket) => acknowledged(socket).await,
+        // What was sent is in the peer's queue already; only what is unread here makes it a reset.
+        Lingering::Unix(_) => {}
     }
 }
 
@@ -173,7 +140,7 @@ async fn linger(socket: Lingering<'_>, may_be_sending: bool) {
         if may_be_sending {
             std::future::pending::<()>().await;
         }
-        socket.arrived().await;
+        arrived(socket).await;
         // One more look at what has come meanwhile.
         let _ = discard_now(socket);
     };

@@ -20,11 +20,11 @@ use super::framing::{Awaits, Body, Framing, Told};
 use super::http::HEAD_LIMIT;
 use super::http2;
 use super::requests::{InFlight, Key, Requests};
-use super::stream::{Peer, Stream};
 use crate::lifecycle::Lifecycle;
-use crate::listener::Listener;
 use crate::model::mood::{InFlightCount, Mood, Now};
 use crate::model::phase::Phase;
+use crate::net::listener::Listener;
+use crate::net::stream::{Peer, Stream};
 use crate::registry::Registry;
 
 /// Responses up to this size fit into a socket's buffer (`tcp_wmem`'s initial size), so that they are

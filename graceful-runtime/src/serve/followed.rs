@@ -10,10 +10,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Answer;
 use super::frames::Frames;
-use super::stream::Io;
-#[cfg(feature = "adapt")]
-use super::stream::Stream;
 use super::taking::Taking;
+use super::transport::Io;
+#[cfg(feature = "adapt")]
+use crate::net::stream::Stream;
 
 /// What hyper reads and writes where it is, or may be, HTTP/2.
 #[derive(Debug)]

@@ -31,8 +31,9 @@ use super::connection::Connection;
 use super::framing::Awaits;
 use super::http2;
 use super::service::{HttpService, Tracked};
-use super::stream::{Io, Stream};
-use crate::listener::Listener;
+use super::transport::Io;
+use crate::net::listener::Listener;
+use crate::net::stream::Stream;
 use crate::registry::Member;
 use crate::timer::Timer;
 

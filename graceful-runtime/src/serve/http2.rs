@@ -21,7 +21,7 @@ use super::connection::{Activity, Answer, Connection, InFlightGuard};
 use super::followed::Followed;
 use super::http::HTTP2_PREFACE;
 use super::service::{HttpService, Tracked};
-use super::stream::Io;
+use super::transport::Io;
 use crate::timer::Timer;
 
 /// What a server may choose.

@@ -17,7 +17,7 @@ use pin_project_lite::pin_project;
 
 use super::connection::{Connection, InFlightGuard};
 use super::http2;
-use super::stream::Peer;
+use crate::net::stream::Peer;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 

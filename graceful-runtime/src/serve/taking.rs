@@ -5,9 +5,9 @@
 
 use std::mem;
 
-use super::close::Lingering;
 use super::connection::Connection;
-use super::stream::Stream;
+use crate::net::stream::Lingering;
+use crate::net::stream::Stream;
 use crate::os::sockets;
 
 #[derive(Debug, Default)]

@@ -24,10 +24,11 @@ use self::races::Race;
 use super::connection::{Activity, Connection, Shared};
 use super::followed::Followed;
 use super::http::{self, Security};
-use super::stream::{Io, Peer, Stream};
+use super::transport::Io;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::model::mood::Mood;
+use crate::net::stream::{Peer, Stream};
 use crate::succession::Heritage;
 
 const GRACE: Duration = Duration::from_millis(200);

@@ -1,7 +1,5 @@
 //! TLS on top of the accepted socket.
 
-mod records;
-
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -14,9 +12,8 @@ use tokio_rustls::rustls::{self, ServerConfig};
 
 use super::connection::Connection;
 use super::http::Patience;
-use super::stream::Stream;
-
-pub(crate) use self::records::Recorded;
+use crate::net::records::Recorded;
+use crate::net::stream::Stream;
 
 /// What is offered by ALPN (RFC 7301), the best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];

@@ -3,7 +3,7 @@
 use std::{fs, net::TcpListener, os::unix::net::UnixDatagram, sync::mpsc};
 
 use super::*;
-use crate::handover::listeners::Listeners;
+use crate::net::inherited::Listeners;
 
 /// A limit that only ever fails a test.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -5,7 +5,8 @@ use std::{
 };
 
 use super::*;
-use crate::handover::wire::{Keeper, ListenerName};
+use crate::handover::wire::ListenerName;
+use crate::model::keeper::Keeper;
 
 /// A limit that only ever fails a test.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -270,7 +270,7 @@ fn keep(manager: &Manager, room: usize) -> Vec<String> {
 
 #[test]
 fn n8_only_what_the_store_has_room_for_counts_as_stored() {
-    use crate::handover::listeners::Listeners;
+    use crate::net::inherited::Listeners;
 
     for room in 0..4 {
         let manager = Manager::new();

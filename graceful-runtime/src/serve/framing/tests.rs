@@ -18,9 +18,10 @@ use tokio::io::{AsyncWrite, duplex};
 use super::{Awaits, Body, Framing, KEPT, Told, head_length};
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
+use crate::net::stream::{Peer, Stream};
 use crate::serve::connection::{Connection, Shared};
 use crate::serve::service::Tracked;
-use crate::serve::stream::{Io, Peer, Stream};
+use crate::serve::transport::Io;
 use crate::succession::Heritage;
 
 /// What a handler does with the body of a request.

@@ -2,16 +2,22 @@
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use tokio::runtime::{Builder, Runtime};
 
+use socket2::SockRef;
+
 use super::*;
+use crate::net::stream::Stream;
+use crate::os::sockets;
 
 /// How many clients wait in the accept queue.
 const QUEUED: usize = 3;

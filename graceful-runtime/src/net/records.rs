@@ -9,17 +9,15 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::serve::stream::Stream;
-
 /// A socket that follows the records which come on it.
 #[derive(Debug)]
-pub(crate) struct Recorded {
-    pub(in crate::serve) stream: Stream,
+pub(crate) struct Recorded<S> {
+    pub(super) stream: S,
     records: Records,
 }
 
-impl Recorded {
-    pub(super) fn new(stream: Stream) -> Self {
+impl<S> Recorded<S> {
+    pub(crate) fn new(stream: S) -> Self {
         Self {
             stream,
             records: Records::default(),
@@ -27,7 +25,7 @@ impl Recorded {
     }
 
     /// Tells whether a part of a record has come.
-    pub(in crate::serve) fn is_within_record(&self) -> bool {
+    pub(super) fn is_within_record(&self) -> bool {
         self.records != Records::default()
     }
 }
@@ -68,7 +66,7 @@ impl Records {
     }
 }
 
-impl AsyncRead for Recorded {
+impl<S: AsyncRead + Unpin> AsyncRead for Recorded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -81,7 +79,7 @@ impl AsyncRead for Recorded {
     }
 }
 
-impl AsyncWrite for Recorded {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Recorded<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -14,7 +14,7 @@ use std::{
 
 use socket2::{SockAddr, SockRef, Type};
 
-use super::wire::Keeper;
+use crate::model::keeper::Keeper;
 use crate::os::service_manager::ServiceManager;
 
 /// Prefix of an address that selects a socket of the service manager by its name: `systemd:web`.
