@@ -39,8 +39,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::lifecycle::Lifecycle;
+use crate::lifecycle::registry::{Member, Registry};
+use crate::lifecycle::server::Server;
 use crate::model::phase::Phase;
-use crate::registry::{Member, Registry};
 use crate::serve::{HANDSHAKES, HEAD_LIMIT, Mood, Shared};
 
 #[cfg(feature = "tonic")]
@@ -117,9 +118,9 @@ pub fn adapt(
     listener: crate::Listener,
 ) -> (Listener, Layer, impl Future<Output = ()> + Send + 'static) {
     let lifecycle = Lifecycle::current_or_detached();
-    let shared = Shared::new(Arc::clone(&lifecycle), HEAD_LIMIT);
-    let registration = Arc::new(Registration(lifecycle.serving.enter(shared)));
-    let adapter = Arc::new(Adapter::new(Arc::clone(&registration.0)));
+    let shared = Arc::new(Shared::new(lifecycle, HEAD_LIMIT));
+    let registration = Arc::new(Registration::new(Arc::clone(&shared)));
+    let adapter = Arc::new(Adapter::new(shared));
     let (acceptor, queue) = Acceptor::new(listener, Arc::clone(&adapter), registration);
     let acceptor = Arc::new(acceptor);
     let drain = Drain {
@@ -131,11 +132,27 @@ pub fn adapt(
 }
 
 /// The server as the report knows it, as long as it accepts or has a connection.
-struct Registration(Member<Shared>);
+struct Registration {
+    shared: Arc<Shared>,
+    _member: Member<dyn Server>,
+}
+
+impl Registration {
+    fn new(shared: Arc<Shared>) -> Self {
+        let member = shared
+            .lifecycle
+            .serving
+            .enter_shared(Arc::clone(&shared) as _);
+        Self {
+            shared,
+            _member: member,
+        }
+    }
+}
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.0.note_last_closed();
+        self.shared.note_last_closed();
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::lifecycle::Settings;
 use crate::model::signal::Signal;
 use crate::run::{self, Afterwards};
 use crate::server::IntoServer;
@@ -67,9 +68,9 @@ impl Config {
             start_timeout: Duration::from_secs(5 * 60),
             restart_timeout: Duration::from_secs(30),
             lame_duck: None,
-            keep_alive_grace: Duration::from_millis(200),
+            keep_alive_grace: Settings::default().keep_alive_grace,
             pid_file: None,
-            is_ready_manual: false,
+            is_ready_manual: Settings::default().is_ready_manual,
             flavor: Flavor::MultiThread,
             worker_threads: None,
         }
@@ -264,6 +265,16 @@ impl Config {
         T: IntoServer<M>,
     {
         run::run(self, main, Afterwards::CallerGoesOn)
+    }
+}
+
+impl Config {
+    /// Returns what the lifecycle itself has to know.
+    pub(crate) fn of_lifecycle(&self) -> Settings {
+        Settings {
+            keep_alive_grace: self.keep_alive_grace,
+            is_ready_manual: self.is_ready_manual,
+        }
     }
 }
 

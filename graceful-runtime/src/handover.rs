@@ -14,6 +14,8 @@
 pub(crate) mod ancestors;
 pub(crate) mod child;
 pub(crate) mod dialogue;
+pub(crate) mod error;
+pub(crate) mod heritage;
 pub(crate) mod parent;
 pub(crate) mod predecessors;
 pub(crate) mod program;

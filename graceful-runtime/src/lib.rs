@@ -28,7 +28,7 @@
 //! # Where to look
 //!
 //! - [`main`](macro@main) is the attribute, [`Config`] the same without it.
-//! - [`bind`] and [`serve()`] are the server; [`Server`] and [`IntoServer`] say what else `main` may
+//! - [`bind`](bind()) and [`serve()`] are the server; [`Server`] and [`IntoServer`] say what else `main` may
 //!   return.
 //! - [`shutdown()`], [`stop`], [`restart`] and [`status()`] are for handlers and tasks, [`spawn`] for work
 //!   that is waited for, [`on_drain`], [`on_stop`] and [`on_handover`] for what has to happen at the end.
@@ -53,7 +53,6 @@ compile_error!(
 pub mod adapt;
 mod bind;
 mod config;
-mod gone;
 mod handover;
 mod hooks;
 mod lifecycle;
@@ -62,8 +61,6 @@ mod net;
 mod os;
 mod output;
 mod pid_file;
-mod registry;
-mod report;
 mod run;
 mod serve;
 mod server;
@@ -138,6 +135,7 @@ pub use graceful_macros::main;
 pub use self::adapt::adapt;
 pub use self::bind::bind;
 pub use self::config::Config;
+pub use self::handover::error::RestartError;
 pub use self::hooks::{on_drain, on_handover, on_stop};
 pub use self::model::phase::Phase;
 pub use self::model::signal::Signal;
@@ -150,7 +148,7 @@ pub use self::serve::{IntoService, Serve, serve};
 pub use self::server::{IntoServer, Outcome, Server};
 pub use self::shutdown::{Shutdown, shutdown, stop};
 pub use self::status::{Status, ready, status};
-pub use self::succession::{RestartError, inherited_state, restart};
+pub use self::succession::{inherited_state, restart};
 pub use self::tasks::spawn;
 
 /// What expanded code calls.

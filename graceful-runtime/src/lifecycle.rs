@@ -1,13 +1,16 @@
-//! The state of one lifecycle that everything else looks at, and how it is found.
-//!
-//! The threads of a runtime carry their lifecycle, so that two of them in one process do not meet.
-//! Threads that nobody has given one, such as those of another runtime, belong to that of `main` with the
-//! attribute, if there is one: such a process has no other purpose.
+//! The state of one lifecycle that everything else looks at.
 
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::io;
-use std::pin::pin;
+pub(crate) mod census;
+pub(crate) mod current;
+pub(crate) mod gone;
+pub(crate) mod hook;
+pub(crate) mod message;
+pub(crate) mod registry;
+pub(crate) mod report;
+pub(crate) mod request;
+pub(crate) mod server;
+pub(crate) mod task;
+
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,43 +18,20 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::Config;
-use crate::gone::Gone;
-use crate::handover::child::Report;
-use crate::handover::dialogue::ParentEvent;
+use self::gone::Gone;
+use self::hook::Hooks;
+use self::message::Message;
+use self::registry::Registry;
+use self::server::Server;
+use self::task::Task;
+use crate::handover::heritage::Heritage;
 use crate::handover::state::State;
-use crate::hooks::Hooks;
 use crate::model::budget::Budget;
 use crate::model::phase::{Event, Phase};
 use crate::model::trigger::{Reason, Trigger};
 use crate::net::inherited::Listeners;
 use crate::os::service_manager::ServiceManager;
 use crate::output::{self, Line, Output};
-use crate::registry::Registry;
-use crate::serve::{Connection, Shared};
-use crate::succession::{Answer, Heritage, RestartError};
-use crate::tasks::Task;
-
-/// What the loop in [`run`](crate::run) is told; it alone changes the phase.
-#[derive(Debug)]
-pub(crate) enum Message {
-    /// Somebody wants the shutdown.
-    Trigger(Reason),
-    /// Something of the table happened.
-    Happened(Event),
-    /// Somebody wants a restart, and perhaps an answer.
-    Restart(Option<Answer>),
-    /// What the successor inherits is made, or could not be.
-    State(Result<Option<Vec<u8>>, RestartError>),
-    /// The successor, or the search for one, has come to something.
-    Handover(Report),
-    /// The pid file names this process, in place of another that runs if it says so, or cannot be written.
-    PidFile(io::Result<Option<u32>>),
-    /// The process before this one has said something.
-    Predecessor(ParentEvent),
-    /// The lifecycle is over and its caller goes on.
-    Dismissed,
-}
 
 /// Whether this process may accept where another one serves until it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,13 +42,30 @@ enum Turn {
     Missed,
 }
 
+/// What a user can choose of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) keep_alive_grace: Duration,
+    /// Only the program itself says when it is ready.
+    pub(crate) is_ready_manual: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            keep_alive_grace: Duration::from_millis(200),
+            is_ready_manual: false,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     pub(crate) keep_alive_grace: Duration,
     /// Only the program itself says when it is ready.
     is_ready_manual: bool,
-    /// The servers of [`serve`](crate::serve()) that run.
-    pub(crate) serving: Arc<Registry<Shared>>,
+    /// The servers of [`serve`](crate::serve()) and [`adapt`](crate::adapt()) that run.
+    pub(crate) serving: Arc<Registry<dyn Server>>,
     pub(crate) tasks: Arc<Registry<Task>>,
     pub(crate) hooks: Hooks,
     /// What is inherited, and what would be handed over.
@@ -125,54 +122,15 @@ pub(crate) struct Servers {
     pub(crate) last: usize,
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Arc<Lifecycle>>> = const { RefCell::new(None) };
-    /// This thread polls `main`, not one of its tasks.
-    static IS_MAIN: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Something in `main` that ends by the shutdown, so that `main` is not dropped at a signal; for as long as this
-/// lives.
-#[derive(Debug)]
-pub(crate) struct Attendance(Arc<Lifecycle>);
-
-impl Drop for Attendance {
-    fn drop(&mut self) {
-        self.0.attendances.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Runs `main`, so that what it does is told from what tasks do.
-pub(crate) async fn as_main<F: Future>(main: F) -> F::Output {
-    struct Poll;
-
-    impl Drop for Poll {
-        fn drop(&mut self) {
-            IS_MAIN.set(false);
-        }
-    }
-
-    let mut main = pin!(main);
-    poll_fn(|cx| {
-        IS_MAIN.set(true);
-        let _poll = Poll;
-        main.as_mut().poll(cx)
-    })
-    .await
-}
-
-/// The lifecycle of a `main` with the attribute, which the process is there for.
-static PROCESS: OnceLock<Arc<Lifecycle>> = OnceLock::new();
-
 impl Lifecycle {
     pub(crate) fn new(
-        config: &Config,
+        settings: Settings,
         heritage: Heritage,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Message>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let lifecycle = Self {
-            keep_alive_grace: config.keep_alive_grace,
-            is_ready_manual: config.is_ready_manual,
+            keep_alive_grace: settings.keep_alive_grace,
+            is_ready_manual: settings.is_ready_manual,
             serving: Arc::default(),
             tasks: Arc::default(),
             hooks: Hooks::default(),
@@ -204,33 +162,6 @@ impl Lifecycle {
             messages,
         };
         (Arc::new(lifecycle), inbox)
-    }
-
-    /// Returns the lifecycle of the runtime that this thread belongs to, or else that of the process.
-    pub(crate) fn current() -> Option<Arc<Self>> {
-        // A thread that is being torn down has lost its own already.
-        CURRENT
-            .try_with(|current| current.borrow().clone())
-            .ok()
-            .flatten()
-            .or_else(|| PROCESS.get().cloned())
-    }
-
-    /// Returns the current lifecycle, or one that nobody will ever trigger.
-    ///
-    /// So a handler or a server under test works without a lifecycle around it.
-    pub(crate) fn current_or_detached() -> Arc<Self> {
-        Self::current().unwrap_or_else(|| Self::new(&Config::new(), Heritage::default()).0)
-    }
-
-    /// Makes this the lifecycle of the calling thread and returns the one before.
-    pub(crate) fn occupy_thread(lifecycle: Option<Arc<Self>>) -> Option<Arc<Self>> {
-        CURRENT.with(|current| current.replace(lifecycle))
-    }
-
-    /// Makes this the lifecycle of all threads that have none, because it stands for the process.
-    pub(crate) fn occupy_process(self: &Arc<Self>) {
-        let _ = PROCESS.set(Arc::clone(self));
     }
 
     pub(crate) fn set_output(&self, output: Output) {
@@ -360,17 +291,6 @@ impl Lifecycle {
         }
     }
 
-    /// Notes that the caller ends by the shutdown; `None` where it is not `main` that calls. Tasks and servers
-    /// are waited for without a note.
-    pub(crate) fn attend(self: &Arc<Self>) -> Option<Attendance> {
-        // A thread that is being torn down polls nothing.
-        let is_main = IS_MAIN.try_with(Cell::get).unwrap_or(false);
-        is_main.then(|| {
-            self.attendances.fetch_add(1, Ordering::Relaxed);
-            Attendance(Arc::clone(self))
-        })
-    }
-
     /// Tells whether something in `main` ends by the shutdown.
     pub(crate) fn is_awaited(&self) -> bool {
         self.attendances.load(Ordering::Relaxed) > 0
@@ -452,15 +372,6 @@ impl Lifecycle {
             .successor
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the connections of all servers at this moment.
-    pub(crate) fn connections(&self) -> Vec<Arc<Connection>> {
-        self.serving
-            .members()
-            .iter()
-            .flat_map(|server| server.connections.members())
-            .collect()
     }
 
     /// Tells whether it is open who serves.

@@ -29,7 +29,14 @@ use tokio::task::{self, JoinError, JoinSet};
 use crate::config::{Config, Flavor};
 use crate::handover::child::{End, Report};
 use crate::handover::dialogue::{ParentEvent, ParentStep};
-use crate::lifecycle::{Lifecycle, Message, Successor, as_main};
+use crate::handover::error::RestartError;
+use crate::handover::heritage::Heritage;
+use crate::lifecycle::census::Census;
+use crate::lifecycle::current::as_main;
+use crate::lifecycle::message::Answer;
+use crate::lifecycle::message::Message;
+use crate::lifecycle::report;
+use crate::lifecycle::{Lifecycle, Successor};
 use crate::model::phase::{Event, Phase};
 use crate::model::signal::{Interrupts, Press, Signal};
 use crate::model::trigger::{LameDuck, Reason, Trigger};
@@ -38,10 +45,9 @@ use crate::os::shortage::{Shortage, WithRemedy};
 use crate::os::signals::{BlockedSignals, Others};
 use crate::output::{self, Line, Output};
 use crate::pid_file;
-use crate::report::{self, Census};
 use crate::server::{Failure, IntoServer, Servers};
 use crate::signals::Listening;
-use crate::succession::{self, Answer, Heritage, RestartError, Succession, is_turn};
+use crate::succession::{self, Succession, is_turn};
 use crate::timer::wait_until;
 use crate::words::{os_error_in, without_forms};
 
@@ -236,7 +242,7 @@ impl Process {
         let restart_signals = listen(&config.restart)?;
         drop(blocked);
         let lame_duck = LameDuck::of(config.lame_duck, heritage.in_kubernetes);
-        let (lifecycle, inbox) = Lifecycle::new(config, heritage);
+        let (lifecycle, inbox) = Lifecycle::new(config.of_lifecycle(), heritage);
         let output = Output::start().map_err(StartError::Thread)?;
         lifecycle.set_output(output.clone());
         if lifecycle.has_predecessor || !config.restart.is_empty() {

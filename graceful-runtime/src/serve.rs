@@ -27,20 +27,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use crate::lifecycle::{Attendance, Lifecycle};
+use crate::lifecycle::Lifecycle;
+use crate::lifecycle::current::Attendance;
+use crate::lifecycle::registry::Member;
+use crate::lifecycle::report;
+use crate::lifecycle::server::Server;
 use crate::model::phase::Phase;
 use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
 use crate::net::listener::Listener;
 use crate::os::shortage::Shortage;
-use crate::registry::Member;
-use crate::report;
 use crate::timer::wait_until;
 
 #[cfg(feature = "adapt")]
 pub(crate) use self::close::{close, may_close_at_once};
 #[cfg(feature = "adapt")]
 pub(crate) use self::connection::InFlightGuard;
-pub(crate) use self::connection::{Activity, Connection, Shared};
+pub(crate) use self::connection::{Connection, Shared};
 #[cfg(feature = "adapt")]
 pub(crate) use self::followed::Followed;
 use self::http::Security;
@@ -377,7 +379,7 @@ impl<S: HttpService> Running<S> {
             listener: serve.listener,
             service: serve.service,
             security: serve.security,
-            shared: CutOnDrop(lifecycle.serving.enter(shared)),
+            shared: CutOnDrop::new(shared),
             lifecycle,
             _attendance: attendance,
             room: Arc::new(Semaphore::new(serve.max_connections)),
@@ -531,19 +533,36 @@ impl<S: HttpService> Running<S> {
 }
 
 /// Gives up the connections of a server that is dropped before its end.
-struct CutOnDrop(Member<Shared>);
+struct CutOnDrop {
+    shared: Arc<Shared>,
+    _registration: Member<dyn Server>,
+}
+
+impl CutOnDrop {
+    fn new(shared: Shared) -> Self {
+        let shared = Arc::new(shared);
+        let registration = shared
+            .lifecycle
+            .serving
+            .enter_shared(Arc::clone(&shared) as _);
+        Self {
+            shared,
+            _registration: registration,
+        }
+    }
+}
 
 impl Deref for CutOnDrop {
     type Target = Arc<Shared>;
 
     fn deref(&self) -> &Arc<Shared> {
-        &self.0
+        &self.shared
     }
 }
 
 impl Drop for CutOnDrop {
     fn drop(&mut self) {
-        self.0.set_mood(Mood::Cut);
+        self.shared.set_mood(Mood::Cut);
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::lifecycle::{Attendance, Lifecycle, Message};
+use crate::lifecycle::Lifecycle;
+use crate::lifecycle::current::Attendance;
+use crate::lifecycle::message::Message;
 use crate::model::phase::Phase;
 use crate::model::trigger::Reason;
 
@@ -212,13 +214,13 @@ mod tests {
 
     use super::{Reason, Shutdown};
     use crate::config::Config;
-    use crate::lifecycle::Lifecycle;
+    use crate::handover::heritage::Heritage;
+    use crate::lifecycle::{Lifecycle, Settings};
     use crate::model::phase::Event;
-    use crate::succession::Heritage;
 
     #[test]
     fn it_resolves_with_the_drain_and_stays_resolved() {
-        let (lifecycle, _) = Lifecycle::new(&Config::new(), Heritage::default());
+        let (lifecycle, _) = Lifecycle::new(Settings::default(), Heritage::default());
         let mut shutdown = Shutdown::new(Arc::clone(&lifecycle));
         let mut cx = Context::from_waker(Waker::noop());
         let mut poll = || std::pin::Pin::new(&mut shutdown).poll(&mut cx).is_ready();

@@ -36,12 +36,14 @@ pub struct Status {
 #[must_use]
 pub fn status() -> Status {
     let lifecycle = Lifecycle::current_or_detached();
-    let connections = lifecycle.connections();
+    let servers = lifecycle.serving.members();
+    let connections = servers.iter().map(|server| server.connections());
+    let connections: Vec<_> = connections.flatten().collect();
     Status {
         phase: lifecycle.phase(),
         requests: connections
             .iter()
-            .map(|connection| connection.request_count())
+            .map(|connection| connection.request_count)
             .sum(),
         connections: connections.len(),
         tasks: lifecycle.tasks.len(),
@@ -62,7 +64,7 @@ pub fn status() -> Status {
 /// });
 /// ```
 pub fn ready() {
-    use crate::lifecycle::Message;
+    use crate::lifecycle::message::Message;
     use crate::model::phase::Event;
 
     Lifecycle::current_or_detached().tell(Message::Happened(Event::Ready));

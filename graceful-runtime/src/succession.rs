@@ -3,7 +3,6 @@
 //! The guardian's part of a restart. [`handover`](crate::handover) has the dialogue and the
 //! descriptors; here is when each of its steps is due in the life of a process.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -14,63 +13,20 @@ use tokio::sync::oneshot;
 use crate::config::Config;
 use crate::handover::child::{Handover, Plan, Report};
 use crate::handover::dialogue::{ParentEvent, ParentStep};
+use crate::handover::error::RestartError;
+use crate::handover::heritage::Heritage;
 use crate::handover::parent::Predecessor;
 use crate::handover::predecessors::Predecessors;
 use crate::handover::program::Program;
 use crate::handover::state::State;
 use crate::handover::{Inheritance, Refusal};
-use crate::lifecycle::{Lifecycle, Message};
+use crate::lifecycle::Lifecycle;
+use crate::lifecycle::message::{Answer, Message};
 use crate::net::inherited::{Listeners, Origin};
 use crate::os::service_manager::ServiceManager;
 use crate::os::shortage::WithRemedy;
 use crate::output::Line;
 use crate::pid_file;
-use crate::text::one_line;
-
-/// Where the answer to somebody who asked for a restart goes.
-pub(crate) type Answer = oneshot::Sender<Result<(), RestartError>>;
-
-/// Why a restart came to nothing; this process serves on.
-///
-/// ```
-/// # async fn example() {
-/// if let Err(error) = graceful::restart().await {
-///     eprintln!("still the old version: {error}");
-/// }
-/// # }
-/// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct RestartError(String);
-
-impl RestartError {
-    pub(crate) fn new(reason: impl fmt::Display) -> Self {
-        Self(one_line(&reason))
-    }
-}
-
-impl fmt::Display for RestartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for RestartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for RestartError {}
-
-/// What a process got from the one before it, as far as the rest of the crate needs it.
-#[derive(Debug, Default)]
-pub(crate) struct Heritage {
-    pub(crate) listeners: Listeners,
-    pub(crate) state: Option<State>,
-    pub(crate) has_predecessor: bool,
-    pub(crate) in_kubernetes: bool,
-    pub(crate) service_manager: ServiceManager,
-}
 
 /// A process among those before and after it.
 pub(crate) struct Succession {

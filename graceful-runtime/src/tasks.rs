@@ -8,15 +8,9 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 
 use crate::lifecycle::Lifecycle;
-use crate::registry::Member;
-use crate::report;
-
-/// A tracked task, as the report names it.
-#[derive(Debug)]
-pub(crate) struct Task {
-    pub(crate) location: &'static Location<'static>,
-    pub(crate) started: Instant,
-}
+use crate::lifecycle::registry::Member;
+use crate::lifecycle::report;
+use crate::lifecycle::task::Task;
 
 /// Tells of a tracked task that panics, as nobody may ever look at its handle.
 struct Tracked(Option<(Arc<Lifecycle>, Member<Task>)>);

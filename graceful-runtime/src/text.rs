@@ -1,7 +1,8 @@
 //! What of others' words may be printed: nothing that a terminal obeys, that looks like the end of a line or that
 //! turns the direction of the text, and not too much of it.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::time::Duration;
 
 /// How many bytes an error may have: less than what a pipe takes in one piece.
 const ERROR_MAX: usize = 2000;
@@ -38,9 +39,27 @@ pub(crate) fn printable(text: &str, max: usize) -> String {
     line
 }
 
+/// A span of time as people write it: `350 ms`, `1.9 s`, `5 s`, `90 s`.
+pub(crate) struct Span(pub(crate) Duration);
+
+impl Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let tenths = (millis + 50) / 100;
+        match (millis, tenths / 10, tenths % 10) {
+            (0..1000, ..) if tenths < 10 => write!(f, "{millis} ms"),
+            (_, seconds, 0) => write!(f, "{seconds} s"),
+            (_, seconds, tenth) if seconds < 60 => write!(f, "{seconds}.{tenth} s"),
+            (_, seconds, _) => write!(f, "{seconds} s"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use std::time::Duration;
+
+    use super::{Span, printable};
 
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {
@@ -78,5 +97,24 @@ mod tests {
         }
         assert_eq!(printable("12345", 5), "12345");
         assert_eq!(printable("123456", 5), "12…");
+    }
+
+    #[test]
+    fn spans_read_as_people_write_them() {
+        for (millis, text) in [
+            (0, "0 ms"),
+            (12, "12 ms"),
+            (949, "949 ms"),
+            (950, "1 s"),
+            (999, "1 s"),
+            (1049, "1 s"),
+            (1900, "1.9 s"),
+            (5000, "5 s"),
+            (59_940, "59.9 s"),
+            (61_500, "61 s"),
+            (90_000, "90 s"),
+        ] {
+            assert_eq!(Span(Duration::from_millis(millis)).to_string(), text);
+        }
     }
 }

@@ -13,10 +13,11 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Adapter, Registration, origin};
-use crate::registry::Member;
+use crate::lifecycle::registry::Member;
+use crate::lifecycle::server::Activity;
 use crate::serve::{
-    self, Activity, Connection, Due, Followed, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Mood, Peer,
-    close, has_unread, may_close_at_once,
+    self, Connection, Due, Followed, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Mood, Peer, close,
+    has_unread, may_close_at_once,
 };
 
 /// The first byte of a TLS connection: a record that holds a handshake (RFC 8446, section 5.1).

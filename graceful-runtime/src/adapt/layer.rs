@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::tunnels::{RequestGuard, Tunnels};
 use super::{Adapter, origin};
-use crate::registry::Member;
+use crate::lifecycle::registry::Member;
 use crate::serve::{Connection, Guard, Held, InFlightGuard, Mood, Peer};
 
 /// The layer of [`adapt`](crate::adapt()), which has to be the outermost one.

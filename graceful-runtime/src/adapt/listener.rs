@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{Adapter, Io, Registration};
-use crate::lifecycle::Attendance;
+use crate::lifecycle::current::Attendance;
+use crate::lifecycle::report;
 use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
 use crate::net::stream::{Peer, Stream as Socket};
-use crate::report;
 use crate::serve::{BUSY, Connection};
 
 /// The listener of [`adapt`](crate::adapt()): a `Stream` of connections, and axum's `Listener`.

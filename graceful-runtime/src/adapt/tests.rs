@@ -24,11 +24,12 @@ use super::listener::Queue;
 use super::{Adapter, Drain, Io, Layer, Layered};
 use crate::adapt::Registration;
 use crate::config::Config;
+use crate::handover::heritage::Heritage;
 use crate::lifecycle::Lifecycle;
+use crate::lifecycle::server::View;
 use crate::model::phase::Event;
 use crate::serve::tests::races::Race;
 use crate::serve::{Connection, HEAD_LIMIT, Mood, Peer, Shared, Stream};
-use crate::succession::Heritage;
 
 const GRACE: Duration = Duration::from_millis(200);
 /// The longest round trip that an HTTP/2 client is given.
@@ -54,12 +55,14 @@ struct Adapted {
 
 impl Adapted {
     fn new() -> Self {
-        let (lifecycle, _) =
-            Lifecycle::new(&Config::new().keep_alive_grace(GRACE), Heritage::default());
+        let (lifecycle, _) = Lifecycle::new(
+            Config::new().keep_alive_grace(GRACE).of_lifecycle(),
+            Heritage::default(),
+        );
         lifecycle.step(Event::Ready);
-        let shared = Shared::new(Arc::clone(&lifecycle), HEAD_LIMIT);
-        let registration = Arc::new(Registration(lifecycle.serving.enter(shared)));
-        let adapter = Arc::new(Adapter::new(Arc::clone(&registration.0)));
+        let shared = Arc::new(Shared::new(Arc::clone(&lifecycle), HEAD_LIMIT));
+        let registration = Arc::new(Registration::new(Arc::clone(&shared)));
+        let adapter = Arc::new(Adapter::new(shared));
         let drain = Drain {
             adapter: Arc::clone(&adapter),
             acceptor: Weak::new(),
@@ -123,20 +126,18 @@ impl Adapted {
 
     /// Tells whether the one connection is followed.
     fn follows_requests(&self) -> bool {
-        let connections = self.lifecycle.connections();
+        let connections = self.adapter.shared.connections.members();
         assert_eq!(connections.len(), 1);
         connections[0].follows_requests()
     }
 
     fn requests(&self) -> Vec<String> {
-        let connections = self.lifecycle.connections();
         let requests = |connection: &Arc<Connection>| {
-            let peer = connection.peer();
-            let requests = connection.requests().into_iter();
-            requests
-                .map(|request| format!("{request} from {peer}"))
-                .collect::<Vec<_>>()
+            let View { peer, requests, .. } = connection.view();
+            let named = |request| format!("{request} from {peer}");
+            requests.into_iter().map(named).collect::<Vec<_>>()
         };
+        let connections = self.adapter.shared.connections.members();
         connections.iter().flat_map(requests).collect()
     }
 }

@@ -17,7 +17,7 @@ use crate::serve::{Peer, Stream};
 
 /// A socket that accepts connections.
 ///
-/// Made by [`bind`](crate::bind), or from a listener of the standard library or of tokio. It closes itself, but a
+/// Made by [`bind`](crate::bind()), or from a listener of the standard library or of tokio. It closes itself, but a
 /// drop loses what its queue holds: only [`serve`](crate::serve()) empties it first. A successor
 /// inherits those that `bind` made, and no others.
 ///
@@ -80,7 +80,7 @@ impl Listener {
     /// Says that other processes accept from the same socket, as those of a pre-fork server do.
     ///
     /// Such a listener is left to them: it is not sealed, its queue is not emptied, and the path of a
-    /// UNIX socket stays. What [`bind`] has from a service manager or a predecessor is known to be shared.
+    /// UNIX socket stays. What [`bind`](crate::bind()) has from a service manager or a predecessor is known to be shared.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -253,7 +253,7 @@ impl From<TcpListener> for Listener {
 }
 
 impl From<UnixListener> for Listener {
-    /// The path is removed at the end, as for a listener of [`bind`], unless it is [`shared`](Self::shared).
+    /// The path is removed at the end, as for a listener of [`bind`](crate::bind()), unless it is [`shared`](Self::shared).
     fn from(listener: UnixListener) -> Self {
         let path = SocketFile::of_listener(&listener);
         Bound::Unix(listener, path).into()

@@ -19,13 +19,15 @@ use tokio::time::Instant;
 use super::framing::{Awaits, Body, Framing, Told};
 use super::http::HEAD_LIMIT;
 use super::http2;
-use super::requests::{InFlight, Key, Requests};
+use super::requests::{Key, Requests};
 use crate::lifecycle::Lifecycle;
+use crate::lifecycle::registry::Registry;
+use crate::lifecycle::request::InFlight;
+use crate::lifecycle::server::{Activity, Backlog, Server, View};
 use crate::model::mood::{InFlightCount, Mood, Now};
 use crate::model::phase::Phase;
 use crate::net::listener::Listener;
 use crate::net::stream::{Peer, Stream};
-use crate::registry::Registry;
 
 /// Responses up to this size fit into a socket's buffer (`tcp_wmem`'s initial size), so that they are
 /// as good as written when hyper has them.
@@ -36,19 +38,6 @@ const UNKNOWN: u32 = u32::MAX;
 
 /// The longest round trip that an HTTP/2 client is given in a drain; Envoy's `drain_timeout` for it.
 const GOAWAY_LIMIT: Duration = Duration::from_secs(5);
-
-/// What a connection does that has no request in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activity {
-    Idle,
-    /// A part of a request has come that the service has not been asked for.
-    HalfRequest,
-    /// On so many streams of HTTP/2 the server has ended, and the client goes on.
-    HalfClosed(usize),
-    /// Its client has not taken the whole of a response.
-    Unread,
-    Closing,
-}
 
 /// Whether it is known how a request has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,14 +121,6 @@ struct Drain {
     was_busy: bool,
 }
 
-/// Connections that the kernel has accepted and the process cannot, as the last attempt found them.
-#[derive(Clone, Debug)]
-pub(crate) struct Backlog {
-    pub(crate) listener: String,
-    pub(crate) length: usize,
-    pub(crate) error: String,
-}
-
 impl Shared {
     pub(crate) fn new(lifecycle: Arc<Lifecycle>, header_timeout: Duration) -> Self {
         Self {
@@ -164,7 +145,7 @@ impl Shared {
     }
 
     /// Drops what has ended without a word; to be called before somebody is told of the requests.
-    pub(crate) fn tidy(&self) {
+    fn tidy(&self) {
         #[cfg(feature = "adapt")]
         self.tidy.get().into_iter().for_each(|Tidy(tidy)| tidy());
     }
@@ -261,13 +242,24 @@ impl Shared {
         }));
     }
 
-    pub(crate) fn backlog(&self) -> Option<Backlog> {
-        let backlog = self.backlog.lock();
-        backlog.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     pub(crate) fn is(&self, mood: Mood) -> bool {
         self.mood.is(mood)
+    }
+}
+
+impl Server for Shared {
+    fn connections(&self) -> Vec<View> {
+        self.tidy();
+        let connections = self.connections.members();
+        connections
+            .iter()
+            .map(|connection| connection.view())
+            .collect()
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        let backlog = self.backlog.lock();
+        backlog.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -403,25 +395,39 @@ impl Connection {
         format!("{request} from {}", self.peer)
     }
 
-    /// Returns the requests whose response is not completely handed to the kernel.
-    pub(crate) fn requests(&self) -> Vec<InFlight> {
+    /// Returns what there is to say of it.
+    pub(crate) fn view(&self) -> View {
         let state = self.state();
-        state
+        let requests: Vec<_> = state
             .requests
             .iter()
             .chain(&state.unwritten)
             .cloned()
-            .collect()
-    }
-
-    pub(crate) fn request_count(&self) -> usize {
-        let is_unwritten = self.state().unwritten.is_some();
-        self.in_flight() + usize::from(is_unwritten || self.owes_small_responses())
+            .collect();
+        let is_unwritten = state.unwritten.is_some();
+        drop(state);
+        let owes = self.owes_small_responses();
+        let activity = if self.is_upgraded() {
+            Activity::Upgraded(self.upgraded_by())
+        } else if owes {
+            Activity::Owing
+        } else if !requests.is_empty() || self.open_streams().unwrap_or(0) > 0 {
+            Activity::Busy
+        } else {
+            self.activity()
+        };
+        View {
+            peer: self.peer,
+            accepted: self.accepted,
+            request_count: self.in_flight() + usize::from(is_unwritten || owes),
+            requests,
+            activity,
+        }
     }
 
     /// Tells whether responses have not been written that were too small to keep their requests for; how many those are
     /// is not known.
-    pub(crate) fn owes_small_responses(&self) -> bool {
+    fn owes_small_responses(&self) -> bool {
         if !self.is_write_blocked() || self.is_upgraded() {
             return false;
         }
@@ -471,8 +477,10 @@ impl Connection {
         self.is_upgraded.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn upgraded_by(&self) -> Option<String> {
-        self.state().upgraded_by.as_ref().map(ToString::to_string)
+    fn upgraded_by(&self) -> String {
+        let state = self.state();
+        let by = state.upgraded_by.as_ref().map(ToString::to_string);
+        by.unwrap_or_default()
     }
 
     // From the socket.

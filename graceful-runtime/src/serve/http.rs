@@ -32,9 +32,9 @@ use super::framing::Awaits;
 use super::http2;
 use super::service::{HttpService, Tracked};
 use super::transport::Io;
+use crate::lifecycle::registry::Member;
 use crate::net::listener::Listener;
 use crate::net::stream::Stream;
-use crate::registry::Member;
 use crate::timer::Timer;
 
 /// The first bytes of HTTP/2 (RFC 9113, section 3.4).

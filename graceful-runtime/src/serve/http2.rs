@@ -17,11 +17,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::connection::{Activity, Answer, Connection, InFlightGuard};
+use super::connection::{Answer, Connection, InFlightGuard};
 use super::followed::Followed;
 use super::http::HTTP2_PREFACE;
 use super::service::{HttpService, Tracked};
 use super::transport::Io;
+use crate::lifecycle::server::Activity;
 use crate::timer::Timer;
 
 /// What a server may choose.

@@ -1,32 +1,8 @@
 //! The requests in flight on one connection.
 
-use std::fmt;
-
-use hyper::Method;
-use hyper::http::uri::PathAndQuery;
 use slab::Slab;
-use tokio::time::Instant;
 
-use crate::text::printable;
-
-/// A request in flight, as the report names it.
-#[derive(Clone, Debug)]
-pub(crate) struct InFlight {
-    pub(crate) started: Instant,
-    pub(super) method: Method,
-    pub(super) path: Option<PathAndQuery>,
-    /// It goes on as a stream of another protocol.
-    pub(crate) is_upgraded: bool,
-}
-
-impl fmt::Display for InFlight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The query may hold what must not be in a log.
-        let path = self.path.as_ref().map_or("", PathAndQuery::path);
-        let (method, path) = (printable(self.method.as_str(), 20), printable(path, 100));
-        write!(f, "{method} {path}")
-    }
-}
+use crate::lifecycle::request::InFlight;
 
 /// All of them: one at most over HTTP/1, which costs no allocation, and many over HTTP/2.
 #[derive(Debug, Default)]
@@ -102,6 +78,10 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
+    use hyper::Method;
+    use hyper::http::uri::PathAndQuery;
+    use tokio::time::Instant;
+
     use super::*;
 
     #[test]

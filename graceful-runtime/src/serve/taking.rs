@@ -68,10 +68,9 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::config::Config;
-    use crate::lifecycle::Lifecycle;
+    use crate::handover::heritage::Heritage;
+    use crate::lifecycle::{Lifecycle, Settings};
     use crate::serve::{Peer, Shared};
-    use crate::succession::Heritage;
 
     #[tokio::test]
     async fn what_is_taken_of_a_response_counts_and_nothing_behind_it() {
@@ -80,7 +79,7 @@ mod tests {
         let (server, peer) = listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
         let mut stream = Stream::Tcp(TcpStream::from_std(server).unwrap());
-        let (lifecycle, _) = Lifecycle::new(&Config::new(), Heritage::default());
+        let (lifecycle, _) = Lifecycle::new(Settings::default(), Heritage::default());
         let shared = Shared::new(lifecycle, Duration::from_secs(1));
         let connection = Connection::new(Arc::new(shared), Peer::Tcp(peer));
         let mut taking = Taking::default();

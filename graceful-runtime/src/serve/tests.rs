@@ -21,15 +21,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::races::Race;
-use super::connection::{Activity, Connection, Shared};
+use super::connection::{Connection, Shared};
 use super::followed::Followed;
 use super::http::{self, Security};
 use super::transport::Io;
 use crate::config::Config;
+use crate::handover::heritage::Heritage;
 use crate::lifecycle::Lifecycle;
+use crate::lifecycle::server::Activity;
 use crate::model::mood::Mood;
 use crate::net::stream::{Peer, Stream};
-use crate::succession::Heritage;
 
 const GRACE: Duration = Duration::from_millis(200);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,8 +54,10 @@ impl Pair {
 
     /// A pair between which so many bytes may be under way.
     fn with_room_for(bytes: usize) -> Self {
-        let (lifecycle, _) =
-            Lifecycle::new(&Config::new().keep_alive_grace(GRACE), Heritage::default());
+        let (lifecycle, _) = Lifecycle::new(
+            Config::new().keep_alive_grace(GRACE).of_lifecycle(),
+            Heritage::default(),
+        );
         Self::of(Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT)), bytes)
     }
 
@@ -558,7 +561,7 @@ async fn open_streams_are_those_that_the_client_waits_for() {
 
 /// A connection of HTTP/2 behind the preface.
 fn followed(stream: Stream) -> (Followed, Arc<Connection>) {
-    let (lifecycle, _) = Lifecycle::new(&Config::new(), Heritage::default());
+    let (lifecycle, _) = Lifecycle::new(Config::new().of_lifecycle(), Heritage::default());
     let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
     let connection = Arc::new(Connection::new(shared, Peer::Unix));
     connection.becomes_http2();
@@ -744,7 +747,7 @@ async fn what_the_runtime_has_not_heard_of_is_answered() {
     let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (accepted, _) = listener.accept().await.unwrap();
     let config = Config::new().keep_alive_grace(Duration::ZERO);
-    let (lifecycle, _) = Lifecycle::new(&config, Heritage::default());
+    let (lifecycle, _) = Lifecycle::new(config.of_lifecycle(), Heritage::default());
     let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
     let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
     let connection = shared.connections.enter(connection);
@@ -771,7 +774,7 @@ async fn a_silent_connection_has_not_begun_a_handshake() {
     let _client = TcpStream::connect(listener.local_addr().unwrap()).await;
     let (accepted, _) = listener.accept().await.unwrap();
     let config = Config::new().keep_alive_grace(Duration::ZERO);
-    let (lifecycle, _) = Lifecycle::new(&config, Heritage::default());
+    let (lifecycle, _) = Lifecycle::new(config.of_lifecycle(), Heritage::default());
     let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
     let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
     shared.set_mood(Mood::Draining);

@@ -16,13 +16,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWrite, duplex};
 
 use super::{Awaits, Body, Framing, KEPT, Told, head_length};
-use crate::config::Config;
-use crate::lifecycle::Lifecycle;
+use crate::handover::heritage::Heritage;
+use crate::lifecycle::{Lifecycle, Settings};
 use crate::net::stream::{Peer, Stream};
 use crate::serve::connection::{Connection, Shared};
 use crate::serve::service::Tracked;
 use crate::serve::transport::Io;
-use crate::succession::Heritage;
 
 /// What a handler does with the body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +43,7 @@ struct Known {
 
 /// Feeds hyper with `pieces`, one after the other.
 fn serve(pieces: &[&[u8]], handler: Handler) -> Known {
-    let (lifecycle, _) = Lifecycle::new(&Config::new(), Heritage::default());
+    let (lifecycle, _) = Lifecycle::new(Settings::default(), Heritage::default());
     let shared = Arc::new(Shared::new(lifecycle, std::time::Duration::MAX));
     let connection = Arc::new(Connection::new(shared, Peer::Unix));
     connection.becomes_http1();

@@ -8,14 +8,14 @@ use tokio::sync::Notify;
 
 /// A set whose members leave by being dropped.
 #[derive(Debug)]
-pub(crate) struct Registry<T> {
+pub(crate) struct Registry<T: ?Sized> {
     members: Mutex<Slab<Arc<T>>>,
     emptied: Notify,
 }
 
 /// A place in a [`Registry`]; dropping it gives it up.
 #[derive(Debug)]
-pub(crate) struct Member<T> {
+pub(crate) struct Member<T: ?Sized> {
     registry: Arc<Registry<T>>,
     key: usize,
     value: Arc<T>,
@@ -24,7 +24,13 @@ pub(crate) struct Member<T> {
 impl<T> Registry<T> {
     /// Adds a member.
     pub(crate) fn enter(self: &Arc<Self>, value: T) -> Member<T> {
-        let value = Arc::new(value);
+        self.enter_shared(Arc::new(value))
+    }
+}
+
+impl<T: ?Sized> Registry<T> {
+    /// Adds a member that others have as well.
+    pub(crate) fn enter_shared(self: &Arc<Self>, value: Arc<T>) -> Member<T> {
         let key = self.lock().insert(Arc::clone(&value));
         Member {
             registry: Arc::clone(self),
@@ -78,7 +84,7 @@ impl<T> Registry<T> {
     }
 }
 
-impl<T> Default for Registry<T> {
+impl<T: ?Sized> Default for Registry<T> {
     fn default() -> Self {
         Self {
             members: Mutex::default(),
@@ -87,7 +93,7 @@ impl<T> Default for Registry<T> {
     }
 }
 
-impl<T> Deref for Member<T> {
+impl<T: ?Sized> Deref for Member<T> {
     type Target = Arc<T>;
 
     fn deref(&self) -> &Arc<T> {
@@ -95,7 +101,7 @@ impl<T> Deref for Member<T> {
     }
 }
 
-impl<T> Drop for Member<T> {
+impl<T: ?Sized> Drop for Member<T> {
     fn drop(&mut self) {
         let mut members = self.registry.lock();
         members.remove(self.key);

@@ -1,0 +1,248 @@
+//! What a shutdown waits for, at one moment.
+
+use std::fmt::{self, Display, Write as _};
+
+use super::Lifecycle;
+use super::server::{Activity, View};
+use crate::model::phase::Phase;
+use crate::text::Span;
+
+/// How many requests, tasks and hooks a line names before it counts the rest.
+const NAMED_MAX: usize = 8;
+/// How many bytes the names in a line may have, so that there is room for the rest of it.
+const NAMES_MAX: usize = 280;
+/// Everything that a shutdown waits for, at one moment.
+#[derive(Debug)]
+pub(crate) struct Census {
+    /// In words, the oldest first.
+    pub(crate) requests: Vec<String>,
+    idle: usize,
+    half_requests: usize,
+    half_closed_streams: usize,
+    /// Whose clients have not taken the whole of a response.
+    unread: Vec<String>,
+    closing: usize,
+    upgraded: Vec<String>,
+    tasks: Vec<String>,
+    hooks: Vec<String>,
+    /// What listeners hold and cannot accept, with how many connections that is.
+    backlogs: Vec<String>,
+    queued: usize,
+    /// Servers of others that have not ended.
+    servers: usize,
+    is_lame_duck: bool,
+    is_restarting: bool,
+    is_stopping: bool,
+    is_started: bool,
+    is_cancelled: bool,
+    is_awaited: bool,
+}
+
+impl Census {
+    pub(crate) fn take(lifecycle: &Lifecycle) -> Self {
+        let servers = lifecycle.serving.members();
+        let mut census = Self {
+            requests: Vec::new(),
+            idle: 0,
+            half_requests: 0,
+            half_closed_streams: 0,
+            unread: Vec::new(),
+            closing: 0,
+            upgraded: Vec::new(),
+            tasks: Vec::new(),
+            hooks: Vec::new(),
+            backlogs: Vec::new(),
+            queued: 0,
+            servers: lifecycle
+                .running_servers()
+                .saturating_sub(lifecycle.serving.len()),
+            is_lame_duck: lifecycle.phase() == Phase::LameDuck,
+            is_restarting: lifecycle.is_restarting(),
+            is_stopping: lifecycle.phase() >= Phase::Stopping,
+            is_started: lifecycle.is_started(),
+            is_cancelled: lifecycle.is_start_up_cancelled(),
+            is_awaited: lifecycle.is_awaited(),
+        };
+        let connections = servers.iter().map(|server| server.connections());
+        let mut connections: Vec<_> = connections.flatten().collect();
+        connections.sort_by_key(|connection| connection.accepted);
+        for connection in connections {
+            census.add_connection(connection);
+        }
+        for backlog in servers.iter().filter_map(|server| server.backlog()) {
+            census.queued += backlog.length;
+            let connections = count(backlog.length, "connection");
+            census.backlogs.push(format!(
+                "{connections} in the queue of {}: {}",
+                backlog.listener, backlog.error
+            ));
+        }
+        for task in lifecycle.tasks.members() {
+            let age = Span(task.started.elapsed());
+            census
+                .tasks
+                .push(format!("the one spawned at {}, {age} old", task.location));
+        }
+        for location in lifecycle.hooks.running() {
+            census
+                .hooks
+                .push(format!("the one registered at {location}"));
+        }
+        census
+    }
+
+    fn add_connection(&mut self, connection: View) {
+        let peer = connection.peer;
+        match connection.activity {
+            Activity::Busy => {}
+            Activity::Upgraded(by) => {
+                let age = Span(connection.accepted.elapsed());
+                self.upgraded.push(format!("{by} from {peer}, {age} old"));
+            }
+            Activity::Owing => {
+                let what = format!("one or more whose responses {peer} does not read");
+                self.requests.push(what);
+            }
+            Activity::Idle => self.idle += 1,
+            Activity::HalfRequest => self.half_requests += 1,
+            Activity::HalfClosed(streams) => self.half_closed_streams += streams,
+            Activity::Unread => self.unread.push(peer.to_string()),
+            Activity::Closing => self.closing += 1,
+        }
+        for request in connection.requests {
+            let age = Span(request.started.elapsed());
+            let kind = match request.is_upgraded {
+                true => &mut self.upgraded,
+                false => &mut self.requests,
+            };
+            kind.push(format!("{request} from {peer}, {age} old"));
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.work() == 0 && self.connections().next().is_none()
+    }
+
+    /// Returns how much there is that somebody waits for.
+    pub(crate) fn work(&self) -> usize {
+        let named: usize = self.kinds().iter().map(|(names, _)| names.len()).sum();
+        named + self.queued
+    }
+
+    /// Counts connections that have no request in flight, by what they do; in words.
+    fn connections(&self) -> impl Iterator<Item = String> {
+        let kinds = [
+            (self.half_requests, "half request", ""),
+            (self.half_closed_streams, "half-closed stream", ""),
+            (self.unread.len(), "connection", " with unread data"),
+            (self.closing, "closing connection", ""),
+            (self.idle, "idle connection", ""),
+        ];
+        let those = kinds.into_iter().filter(|(number, ..)| *number > 0);
+        those.map(|(number, kind, rest)| format!("{}{rest}", count(number, kind)))
+    }
+
+    /// Says what there is to wait for where nothing can be named.
+    fn unseen(&self) -> String {
+        match (self.is_started, self.is_stopping) {
+            (true, true) => "destructors or blocking threads".into(),
+            (false, true) => "`main`, which blocks its thread".into(),
+            (false, _) if self.is_cancelled => "the start-up, which blocks its thread".into(),
+            _ if self.is_restarting => "the successor, which is being stopped".into(),
+            _ if self.is_lame_duck => "the end of the lame duck".into(),
+            _ if self.servers > 0 => {
+                let servers = count(self.servers, "server");
+                format!("{servers} not returned; what requests there are cannot be seen from here")
+            }
+            (false, false) if self.is_awaited => {
+                "`main`, which has asked for the shutdown and has not returned".into()
+            }
+            (false, false) => {
+                "`main`, which has neither returned nor asked for `graceful::shutdown()`".into()
+            }
+            (true, false) => {
+                "the servers, which have no connections; is a thread of the runtime blocked?".into()
+            }
+        }
+    }
+
+    fn kinds(&self) -> [(&Vec<String>, &'static str); 4] {
+        [
+            (&self.requests, "request"),
+            (&self.upgraded, "upgraded connection"),
+            (&self.tasks, "task"),
+            (&self.hooks, "hook"),
+        ]
+    }
+
+    /// Names everything, as far as there is room in a line.
+    pub(super) fn named(&self) -> String {
+        let mut parts = Vec::new();
+        let mut room = NAMES_MAX;
+        for (names, kind) in self.kinds() {
+            if names.is_empty() {
+                continue;
+            }
+            let named = first(names, &mut room);
+            let mut part = count(names.len(), kind);
+            if !named.is_empty() {
+                let _ = write!(part, ": {}", named.join(", "));
+            }
+            match names.len() - named.len() {
+                more @ 1.. if !named.is_empty() => {
+                    let _ = write!(part, " and {more} more");
+                }
+                _ => {}
+            }
+            parts.push(part);
+        }
+        parts.extend(first(&self.backlogs, &mut room).iter().cloned());
+        parts.extend(self.connections());
+        let unread = first(&self.unread, &mut room);
+        if !unread.is_empty() {
+            parts.push(format!("unread by {}", unread.join(", ")));
+        }
+        if parts.is_empty() {
+            parts.push(self.unseen());
+        }
+        parts.join("; ")
+    }
+}
+
+/// Returns the first of `names` that fit into `room`, which gets less by them.
+fn first<'a>(names: &'a [String], room: &mut usize) -> &'a [String] {
+    let mut fits = 0;
+    for name in names.iter().take(NAMED_MAX) {
+        let Some(left) = room.checked_sub(name.len()) else {
+            break;
+        };
+        *room = left;
+        fits += 1;
+    }
+    &names[..fits]
+}
+
+/// Counts everything, as in ` 2 requests, 5 idle connections`.
+impl Display for Census {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let in_words = |(number, kind)| (number > 0).then(|| count(number, kind));
+        let [requests, rest @ ..] = self
+            .kinds()
+            .map(|(names, kind)| in_words((names.len(), kind)));
+        let queued = in_words((self.queued, "queued connection"));
+        let rest = rest.into_iter().chain([queued]).flatten();
+        let all: Vec<_> = requests
+            .into_iter()
+            .chain(self.connections())
+            .chain(rest)
+            .collect();
+        if !all.is_empty() {
+            write!(f, " {}", all.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

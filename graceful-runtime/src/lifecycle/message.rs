@@ -1,0 +1,35 @@
+//! What the guardian is told.
+
+use std::io;
+
+use tokio::sync::oneshot;
+
+use crate::handover::child::Report;
+use crate::handover::dialogue::ParentEvent;
+use crate::handover::error::RestartError;
+use crate::model::phase::Event;
+use crate::model::trigger::Reason;
+
+/// Where the answer to somebody who asked for a restart goes.
+pub(crate) type Answer = oneshot::Sender<Result<(), RestartError>>;
+
+/// What the guardian is told; it alone changes the phase.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Somebody wants the shutdown.
+    Trigger(Reason),
+    /// Something of the table happened.
+    Happened(Event),
+    /// Somebody wants a restart, and perhaps an answer.
+    Restart(Option<Answer>),
+    /// What the successor inherits is made, or could not be.
+    State(Result<Option<Vec<u8>>, RestartError>),
+    /// The successor, or the search for one, has come to something.
+    Handover(Report),
+    /// The pid file names this process, in place of another that runs if it says so, or cannot be written.
+    PidFile(io::Result<Option<u32>>),
+    /// The process before this one has said something.
+    Predecessor(ParentEvent),
+    /// The lifecycle is over and its caller goes on.
+    Dismissed,
+}
