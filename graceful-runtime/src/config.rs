@@ -1,13 +1,10 @@
 //! What a user can choose, as a value.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::lifecycle::Settings;
 use crate::model::signal::Signal;
-use crate::run::{self, Afterwards};
-use crate::server::IntoServer;
 
 /// The settings of one lifecycle: the way without the attribute.
 ///
@@ -15,8 +12,7 @@ use crate::server::IntoServer;
 /// down the same calls.
 ///
 /// ```no_run
-/// use std::process::ExitCode;
-/// use std::time::Duration;
+/// /// use std::time::Duration;
 /// use graceful::{Config, Signal};
 ///
 /// fn main() -> ExitCode {
@@ -227,44 +223,6 @@ impl Config {
     pub fn worker_threads(mut self, threads: usize) -> Self {
         self.worker_threads = Some(threads);
         self
-    }
-
-    /// Runs `main` and the server that it returns, from start to the last destructor.
-    ///
-    /// `main` is polled on the calling thread and need not be [`Send`]; the server is spawned. The
-    /// signal handlers are in place before anything of `main` runs.
-    ///
-    /// Returns 0 where the server drained or finished, 1 after an error, 101 after a panic, or the
-    /// server's own code. Where the deadline passes (124) or a second INT comes (130, 0.3 s or more after the
-    /// first), the process ends inside this call. Until then the budget covers all of this call, with the
-    /// runtime's destructors and blocking threads; what the caller does after it is the caller's own time.
-    ///
-    /// Its signals stay caught when it has returned, and mean nothing until the next lifecycle: an
-    /// operating system's default cannot be restored while other code may have handlers of its own.
-    ///
-    /// # Errors
-    ///
-    /// A lifecycle that cannot start says why on standard error and returns 1: a signal handler that
-    /// cannot be installed, one that is in both lists, a second lifecycle with signals in one process, a
-    /// call from inside a runtime.
-    ///
-    /// # Panics
-    ///
-    /// Where tokio gets no thread or no descriptor at the start, its panic is an error, and ends the process with
-    /// code 1. For that, the first call adds a panic hook, which passes all other panics on.
-    ///
-    /// ```
-    /// use graceful::Config;
-    ///
-    /// let code = Config::new().signals([]).run(async {});
-    /// assert_eq!(code, std::process::ExitCode::SUCCESS);
-    /// ```
-    pub fn run<F, T, M>(self, main: F) -> ExitCode
-    where
-        F: Future<Output = T>,
-        T: IntoServer<M>,
-    {
-        run::run(self, main, Afterwards::CallerGoesOn)
     }
 }
 

@@ -30,7 +30,7 @@
 //! - [`main`](macro@main) is the attribute, [`Config`] the same without it.
 //! - [`bind`](bind()) and [`serve()`] are the server; [`Server`] and [`IntoServer`] say what else `main` may
 //!   return.
-//! - [`shutdown()`], [`stop`], [`restart`] and [`status()`] are for handlers and tasks, [`spawn`] for work
+//! - [`shutdown()`], [`stop`], [`restart()`] and [`status()`] are for handlers and tasks, [`spawn`] for work
 //!   that is waited for, [`on_drain`], [`on_stop`] and [`on_handover`] for what has to happen at the end.
 //!
 //! # What it does not do
@@ -60,14 +60,12 @@ mod model;
 mod net;
 mod os;
 mod output;
-mod pid_file;
-mod run;
+mod process;
+mod restart;
 mod serve;
 mod server;
 mod shutdown;
-mod signals;
 mod status;
-mod succession;
 mod tasks;
 mod text;
 mod timer;
@@ -142,13 +140,13 @@ pub use self::model::signal::Signal;
 pub use self::model::trigger::Reason;
 pub use self::net::address::Address;
 pub use self::net::listener::Listener;
+pub use self::restart::{inherited_state, restart};
 #[cfg(feature = "tls")]
 pub use self::serve::Tls;
 pub use self::serve::{IntoService, Serve, serve};
 pub use self::server::{IntoServer, Outcome, Server};
 pub use self::shutdown::{Shutdown, shutdown, stop};
 pub use self::status::{Status, ready, status};
-pub use self::succession::{inherited_state, restart};
 pub use self::tasks::spawn;
 
 /// What expanded code calls.
@@ -156,7 +154,7 @@ pub use self::tasks::spawn;
 pub mod __private {
     use std::process::ExitCode;
 
-    use crate::run::{self, Afterwards};
+    use crate::process::{self, Afterwards};
     use crate::{Config, IntoServer};
 
     /// Runs `main` to the end of the process.
@@ -165,7 +163,7 @@ pub mod __private {
         F: Future<Output = T>,
         T: IntoServer<M>,
     {
-        run::run(config, main, Afterwards::ProcessEnds)
+        process::run(config, main, Afterwards::ProcessEnds)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Pure: no clock, no runtime, no descriptors; time arrives as an argument.
 
 pub(crate) mod budget;
+pub(crate) mod exit_code;
 pub(crate) mod keeper;
 pub(crate) mod mood;
 pub(crate) mod phase;

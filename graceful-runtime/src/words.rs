@@ -1,7 +1,7 @@
 //! Errors in words, where only their `Debug` form is to be had: that of an [`io::Error`] wraps a good sentence into the
 //! names of its fields.
 
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::fmt::Debug;
 use std::io;
 
@@ -47,6 +47,12 @@ pub(crate) fn os_error_in(words: &str) -> Option<io::Error> {
     let (_, code) = words.split_once("(os error ")?;
     let (code, _) = code.split_once(')')?;
     Some(io::Error::from_raw_os_error(code.parse().ok()?))
+}
+
+/// Returns what a panic says, where that is a text.
+pub(crate) fn text_of(payload: &dyn Any) -> Option<&str> {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref().copied())
 }
 
 /// Reads an [`io::Error`] at the begin of `text`; returns what it says, and what comes behind it.

@@ -1,7 +1,7 @@
 //! The phases of a process and the one table that says which event leads from which to which.
 //!
 //! Pure: no clock, no runtime, no descriptors. [`lifecycle`](crate::lifecycle) holds the current
-//! phase, and the loop in [`run`](crate::run) is the only one who feeds it.
+//! phase, and the guardian in [`process`](crate::process) is the only one who feeds it.
 //!
 //! 1. A phase never goes back, but for a failed hand-over, which returns to [`Phase::Ready`].
 //! 2. A forced end is not in it: the deadline and a second Ctrl-C end the process in whatever phase.

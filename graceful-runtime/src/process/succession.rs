@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use crate::config::Config;
 use crate::handover::child::{Handover, Plan, Report};
 use crate::handover::dialogue::{ParentEvent, ParentStep};
@@ -26,7 +24,7 @@ use crate::net::inherited::{Listeners, Origin};
 use crate::os::service_manager::ServiceManager;
 use crate::os::shortage::WithRemedy;
 use crate::output::Line;
-use crate::pid_file;
+use crate::process::pid_file;
 
 /// A process among those before and after it.
 pub(crate) struct Succession {
@@ -348,58 +346,4 @@ impl Succession {
 /// Tells whether a step of the dialogue lets this process serve.
 pub(crate) fn is_turn(step: ParentStep) -> bool {
     matches!(step, ParentStep::TakeOver | ParentStep::TakeOverAlone)
-}
-
-/// Hands over to a new process: starts the program again with the listeners of this one, waits until
-/// it is ready, and lets this one drain.
-///
-/// The same as a signal of the attribute's `restart` list. Resolves when the successor serves.
-///
-/// # Errors
-///
-/// Says why this process serves on: the successor could not be started, ended, or did not become
-/// ready in time; another restart is under way; this process is not ready yet, stops already, or is
-/// process 1 of a container.
-///
-/// # Cancel safety
-///
-/// A drop forgets the answer; the restart goes on.
-///
-/// ```
-/// use graceful::Config;
-///
-/// let code = Config::new().signals([]).run(async {
-///     let error = graceful::restart().await.unwrap_err();
-///     assert!(error.to_string().contains("does not stand for the process"));
-/// });
-/// assert_eq!(code, std::process::ExitCode::SUCCESS);
-/// ```
-pub async fn restart() -> Result<(), RestartError> {
-    let Some(lifecycle) = Lifecycle::current() else {
-        return Err(RestartError::new("there is no lifecycle around this call"));
-    };
-    let (answer, answered) = oneshot::channel();
-    lifecycle.tell(Message::Restart(Some(answer)));
-    answered
-        .await
-        .unwrap_or_else(|_| Err(RestartError::new("this process stops already")))
-}
-
-/// Returns what the process before this one left by [`on_handover`](crate::on_handover); `None` for
-/// a process that was not started by a restart, or where nothing was left.
-///
-/// # Errors
-///
-/// Where the bytes cannot be read.
-///
-/// ```
-/// use graceful::Config;
-///
-/// Config::new().signals([]).run(async {
-///     assert!(graceful::inherited_state().expect("nothing to read").is_none());
-/// });
-/// ```
-pub fn inherited_state() -> io::Result<Option<Vec<u8>>> {
-    let lifecycle = Lifecycle::current_or_detached();
-    lifecycle.inherited.as_ref().map(State::read).transpose()
 }
