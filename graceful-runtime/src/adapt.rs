@@ -21,39 +21,36 @@
 //! What is not had from outside: an answer 408 to half a head. Under a framework's own TLS, bytes mean
 //! nothing here, so such connections are left to the framework when the grace is over.
 
+mod adapter;
+mod drain;
 mod io;
 mod layer;
 mod listener;
 mod origin;
+mod registration;
+mod strays;
+mod ticket;
 mod tunnels;
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
-
+use self::adapter::Adapter;
+use self::drain::Drain;
+use self::listener::Acceptor;
+use self::registration::Registration;
 use crate::lifecycle::Lifecycle;
-use crate::lifecycle::registry::{Member, Registry};
-use crate::lifecycle::server::Server;
-use crate::model::phase::Phase;
-use crate::serve::{HANDSHAKES, HEAD_LIMIT, Mood, Shared};
+use crate::serve::{HEAD_LIMIT, Shared};
 
 #[cfg(feature = "tonic")]
 pub use self::io::ConnectInfo;
 pub use self::io::Io;
-use self::layer::Ticket;
 pub use self::layer::{Body, Layer, Layered, Responding};
 pub use self::listener::Listener;
 #[cfg(feature = "axum")]
 pub use self::listener::PeerAddr;
-use self::listener::{Acceptor, Queue};
-use self::tunnels::Tunnels;
 
 /// Makes the server of another framework lose nothing at its stop.
 ///
@@ -115,7 +112,7 @@ use self::tunnels::Tunnels;
 ///
 /// A drop of the future leaves a server that does not stop before it is cut.
 pub fn adapt(
-    listener: crate::Listener,
+    listener: crate::net::listener::Listener,
 ) -> (Listener, Layer, impl Future<Output = ()> + Send + 'static) {
     let lifecycle = Lifecycle::current_or_detached();
     let shared = Arc::new(Shared::new(lifecycle, HEAD_LIMIT));
@@ -129,204 +126,4 @@ pub fn adapt(
         queue,
     };
     (Listener::new(acceptor), Layer::new(adapter), drain.run())
-}
-
-/// The server as the report knows it, as long as it accepts or has a connection.
-struct Registration {
-    shared: Arc<Shared>,
-    _member: Member<dyn Server>,
-}
-
-impl Registration {
-    fn new(shared: Arc<Shared>) -> Self {
-        let member = shared
-            .lifecycle
-            .serving
-            .enter_shared(Arc::clone(&shared) as _);
-        Self {
-            shared,
-            _member: member,
-        }
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.shared.note_last_closed();
-    }
-}
-
-/// What the three parts know of each other.
-struct Adapter {
-    shared: Arc<Shared>,
-    /// The connections that have to be gone before the framework may be told.
-    undecided: Arc<Registry<()>>,
-    /// The requests of HTTP/1 without a response yet that may switch protocols.
-    upgrading: Arc<Registry<()>>,
-    /// When the framework was told.
-    told: OnceLock<Instant>,
-    /// There has been a request of HTTP/1 of which nobody knows on what connection it came.
-    has_strays: AtomicBool,
-    strays: Mutex<Strays>,
-    tunnels: Arc<Tunnels<Ticket>>,
-}
-
-/// Requests of which nobody knows on what connection they came.
-#[derive(Clone, Copy)]
-struct Strays {
-    count: usize,
-    /// When the last of them ended.
-    ended: Instant,
-}
-
-impl Adapter {
-    fn new(shared: Arc<Shared>) -> Self {
-        let strays = Strays {
-            count: 0,
-            ended: Instant::now(),
-        };
-        let tunnels = Arc::new(Tunnels::<Ticket>::new());
-        let tidied = Arc::downgrade(&tunnels);
-        shared.tidy_by(move || tidied.upgrade().iter().for_each(|tunnels| tunnels.tidy()));
-        Self {
-            shared,
-            undecided: Arc::default(),
-            upgrading: Arc::default(),
-            told: OnceLock::new(),
-            has_strays: AtomicBool::new(false),
-            strays: Mutex::new(strays),
-            tunnels,
-        }
-    }
-
-    fn tell(&self) {
-        let _ = self.told.set(Instant::now());
-        self.wake_connections();
-    }
-
-    fn has_strays(&self) -> bool {
-        self.has_strays.load(Ordering::Relaxed)
-    }
-
-    fn note_stray(&self) {
-        self.has_strays.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns where to look for the connection of a request, if that is worth it: HTTP/2 has a task for each
-    /// stream, and who calls elsewhere once does it again, but in a lame duck it is worth it all the same.
-    fn may_search(&self, is_http1: bool) -> Option<&Shared> {
-        let is_worth_it = self.shared.is(Mood::LameDuck) || (is_http1 && !self.has_strays());
-        is_worth_it.then_some(&*self.shared)
-    }
-
-    fn add_stray(&self) {
-        self.with_strays(|strays| strays.count += 1);
-    }
-
-    fn remove_stray(&self) {
-        let strays = self.with_strays(|strays| {
-            strays.count -= 1;
-            strays.ended = Instant::now();
-            *strays
-        });
-        if strays.count == 0 && self.shared.is(Mood::Draining) {
-            self.wake_connections();
-        }
-    }
-
-    /// Returns when the last stray request ended; `None` while there is one.
-    fn strays_ended(&self) -> Option<Instant> {
-        self.with_strays(|strays| (strays.count == 0).then_some(strays.ended))
-    }
-
-    // Nothing that could panic runs under the lock.
-    fn with_strays<T>(&self, look: impl FnOnce(&mut Strays) -> T) -> T {
-        look(&mut self.strays.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn wake_connections(&self) {
-        for connection in self.shared.connections.members() {
-            connection.wake();
-        }
-    }
-}
-
-impl fmt::Debug for Adapter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Adapter")
-            .field("connections", &self.shared.connections.len())
-            .finish_non_exhaustive()
-    }
-}
-
-/// From the trigger to the moment at which the framework is told.
-struct Drain {
-    adapter: Arc<Adapter>,
-    /// Gone when the framework has dropped its listener, because it failed or was cut.
-    acceptor: Weak<Acceptor>,
-    queue: watch::Receiver<Queue>,
-}
-
-impl Drain {
-    async fn run(mut self) {
-        let shared = Arc::clone(&self.adapter.shared);
-        let lifecycle = &shared.lifecycle;
-        let _attendance = lifecycle.attend();
-        self.with_acceptor(Acceptor::report);
-        lifecycle.serves_in_main();
-        if !lifecycle.has_its_turn().await {
-            // What is in the queue is the predecessor's.
-            return self.adapter.tell();
-        }
-        if lifecycle.has_predecessor {
-            self.with_acceptor(Acceptor::open);
-        }
-        lifecycle.reached(Phase::LameDuck).await;
-        shared.set_mood(Mood::LameDuck);
-        lifecycle.reached(Phase::Draining).await;
-        // A listener that a successor may accept from must not be sealed.
-        lifecycle.restart_decided().await;
-        shared.set_mood(Mood::Draining);
-        let begin = Instant::now();
-        let limit = begin + lifecycle.keep_alive_grace + HEAD_LIMIT;
-        // What is left at the limit is busy, and the framework lets it finish.
-        let _ = timeout_at(limit, self.emptied()).await;
-        // Told, it drops its listener, and with that what the kernel has accepted and it could not, for want of
-        // descriptors.
-        if self.with_acceptor(Acceptor::has_queue) == Some(true) {
-            self.accepted().await;
-        }
-        // hyper writes `close` beside `upgrade` when it has been told.
-        let limit = begin + shared.goaway_limit();
-        let _ = timeout_at(limit, self.adapter.upgrading.empty()).await;
-        self.adapter.tell();
-    }
-
-    /// Waits until neither the accept queue nor a connection holds what the framework would lose.
-    async fn emptied(&mut self) {
-        let Some(was_busy) = self.with_acceptor(Acceptor::seal).flatten() else {
-            return self.adapter.undecided.empty().await;
-        };
-        let sealed = Instant::now();
-        let handshakes = sealed + if was_busy { HANDSHAKES } else { Duration::ZERO };
-        loop {
-            self.accepted().await;
-            if self.adapter.undecided.len() == 0 && Instant::now() >= handshakes {
-                return;
-            }
-            self.adapter.undecided.empty().await;
-            sleep_until(handshakes).await;
-        }
-    }
-
-    /// Waits until the framework has accepted everything that the kernel holds.
-    async fn accepted(&mut self) {
-        self.with_acceptor(Acceptor::look);
-        // An error: there is no listener any more.
-        let _ = self.queue.wait_for(|queue| *queue == Queue::Empty).await;
-    }
-
-    fn with_acceptor<T>(&self, ask: impl FnOnce(&Acceptor) -> T) -> Option<T> {
-        self.acceptor.upgrade().map(|acceptor| ask(&acceptor))
-    }
 }

@@ -2,13 +2,20 @@
 
 mod close;
 mod connection;
+mod conversation;
+mod drain;
+mod first_bytes;
 mod followed;
 mod frames;
 mod framing;
-mod http;
+mod http1;
 mod http2;
+mod leaving;
 mod requests;
+mod security;
 mod service;
+mod settings;
+mod streams;
 mod taking;
 #[cfg(feature = "tls")]
 mod tls;
@@ -35,6 +42,7 @@ use crate::lifecycle::server::Server;
 use crate::model::phase::Phase;
 use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
 use crate::net::listener::Listener;
+use crate::net::stream::{Peer, Stream};
 use crate::os::shortage::Shortage;
 use crate::timer::wait_until;
 
@@ -44,12 +52,15 @@ pub(crate) use self::close::{close, may_close_at_once};
 pub(crate) use self::connection::InFlightGuard;
 pub(crate) use self::connection::{Connection, Shared};
 #[cfg(feature = "adapt")]
+pub(crate) use self::drain::HEAD_LIMIT;
+pub(crate) use self::drain::{BUSY, HANDSHAKES};
+#[cfg(feature = "adapt")]
+pub(crate) use self::first_bytes::{HTTP2_PREFACE, has_unread};
+#[cfg(feature = "adapt")]
 pub(crate) use self::followed::Followed;
-use self::http::Security;
 #[cfg(feature = "adapt")]
-pub(crate) use self::http::{HEAD_LIMIT, HTTP2_PREFACE, has_unread};
-#[cfg(feature = "adapt")]
-pub(crate) use self::http2::{Due, Leaving};
+pub(crate) use self::leaving::{Due, Leaving};
+use self::security::Security;
 pub(crate) use self::service::HttpService;
 pub use self::service::IntoService;
 #[cfg(feature = "adapt")]
@@ -59,15 +70,10 @@ pub use self::tls::Tls;
 #[cfg(feature = "adapt")]
 pub(crate) use self::transport::Io;
 pub(crate) use crate::model::mood::Mood;
-pub(crate) use crate::net::stream::{Peer, Stream};
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// How long a listener that was busy is kept after its seal, so that handshakes under way can finish.
-pub(crate) const HANDSHAKES: Duration = Duration::from_millis(5);
-/// How recently a connection must have come for a listener to count as busy.
-pub(crate) const BUSY: Duration = Duration::from_secs(1);
 /// How long connections that cannot be refused are accepted in a drain.
 const UNSEALED_LIMIT: Duration = Duration::from_millis(100);
 /// A server to be returned from `main` or awaited; see [`serve()`].
@@ -89,7 +95,7 @@ pub struct Serve<S> {
     header_timeout: Duration,
     connect_info: bool,
     half_close: bool,
-    http2: http2::Settings,
+    http2: settings::Http2,
     drains_last: bool,
 }
 
@@ -139,7 +145,7 @@ where
         header_timeout: Duration::from_secs(30),
         connect_info: false,
         half_close: false,
-        http2: http2::Settings::default(),
+        http2: settings::Http2::default(),
         drains_last: false,
     }
 }
@@ -290,7 +296,7 @@ impl<S> Serve<S> {
     /// # }
     /// ```
     pub fn http2_keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
-        self.http2.keep_alive = Some(http2::KeepAlive { interval, timeout });
+        self.http2.keep_alive = Some(settings::KeepAlive { interval, timeout });
         self
     }
 
@@ -516,7 +522,7 @@ impl<S: HttpService> Running<S> {
         let connection = self.shared.connections.enter(connection);
         let service = self.service.clone();
         let security = self.security.clone();
-        http::spawn(stream, security, connection, service, permit);
+        conversation::spawn(stream, security, connection, service, permit);
     }
 
     async fn accept_failed(&mut self, error: &io::Error) {

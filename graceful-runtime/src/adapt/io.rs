@@ -12,12 +12,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Adapter, Registration, origin};
+use super::adapter::Adapter;
+use super::origin;
+use super::registration::Registration;
 use crate::lifecycle::registry::Member;
 use crate::lifecycle::server::Activity;
+use crate::net::stream::{Peer, Stream};
 use crate::serve::{
-    self, Connection, Due, Followed, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Mood, Peer, close,
-    has_unread, may_close_at_once,
+    self, Connection, Due, Followed, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Mood, close, has_unread,
+    may_close_at_once,
 };
 
 /// The first byte of a TLS connection: a record that holds a handshake (RFC 8446, section 5.1).
@@ -84,7 +87,7 @@ impl Protocol {
 
 impl Io {
     pub(super) fn new(
-        stream: serve::Stream,
+        stream: Stream,
         connection: Member<Connection>,
         adapter: Arc<Adapter>,
         registration: Arc<Registration>,
@@ -144,7 +147,9 @@ impl Io {
             Protocol::Http2 if self.undecided.take().is_some() => self.connection().becomes_http2(),
             Protocol::Tls => self.connection().becomes_opaque(),
             // Which requests come on it is not known, so neither is where they end.
-            Protocol::Http1 if self.adapter.has_strays() => self.connection().becomes_opaque(),
+            Protocol::Http1 if self.adapter.strays.has_http1() => {
+                self.connection().becomes_opaque();
+            }
             _ => {}
         }
         if self.connection().is(Mood::Draining) && self.began.is_none() {
@@ -241,7 +246,7 @@ impl Io {
         match &self.undecided {
             Some(_) if is_http1 && connection.has_begun() => {
                 let begun = self.began.map_or(drain, |began| began.max(drain));
-                let limit = begun.max(self.adapter.strays_ended()?) + HEAD_LIMIT;
+                let limit = begun.max(self.adapter.strays.ended()?) + HEAD_LIMIT;
                 // Where it may as well be idle, it has at least the time that it would have then.
                 Some(match connection.follows_requests() {
                     true => limit,
@@ -251,7 +256,7 @@ impl Io {
             Some(_) => Some(connection.grace_end()),
             None => {
                 let told = *self.adapter.told.get()?;
-                let quiet = connection.grace_end().max(self.adapter.strays_ended()?);
+                let quiet = connection.grace_end().max(self.adapter.strays.ended()?);
                 Some(told.max(quiet) + self.adapter.shared.goaway_limit())
             }
         }
@@ -364,7 +369,8 @@ mod connect_info {
     use tonic::transport::server::{Connected, TcpConnectInfo, UdsConnectInfo};
 
     use super::Io;
-    use crate::serve::{Connection, Stream};
+    use crate::net::stream::Stream;
+    use crate::serve::Connection;
 
     /// What tonic passes from an [`Io`] to the [`Layer`](crate::adapt::Layer).
     ///
@@ -404,9 +410,7 @@ mod connect_info {
 
     impl ConnectInfo {
         /// Takes it out of a request, which gets what tonic's own sockets would have given it.
-        pub(in crate::adapt) fn unpack<B>(
-            mut request: Request<B>,
-        ) -> (Request<B>, Option<Arc<Connection>>) {
+        pub(crate) fn unpack<B>(mut request: Request<B>) -> (Request<B>, Option<Arc<Connection>>) {
             let Some(info) = request.extensions_mut().remove::<Self>() else {
                 return (request, None);
             };

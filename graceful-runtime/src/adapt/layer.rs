@@ -13,10 +13,12 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::tunnels::{RequestGuard, Tunnels};
-use super::{Adapter, origin};
+use super::adapter::Adapter;
+use super::origin;
+use super::ticket::{Origin, Ticket};
+use super::tunnels::Tunnels;
 use crate::lifecycle::registry::Member;
-use crate::serve::{Connection, Guard, Held, InFlightGuard, Mood, Peer};
+use crate::serve::{Guard, Held};
 
 /// The layer of [`adapt`](crate::adapt()), which has to be the outermost one.
 ///
@@ -94,9 +96,9 @@ where
             origin::searched(shared)
         });
         if known.is_none() && is_http1 {
-            self.adapter.note_stray();
+            self.adapter.strays.note_http1();
         }
-        let origin = Origin::new(known, &self.adapter);
+        let origin = Origin::new(known, &self.adapter.strays);
         let is_upgrading = is_http1 && request.headers().contains_key(UPGRADE);
         let is_stream = !is_http1 && origin.shows_streams();
         let ticket = Ticket {
@@ -111,84 +113,6 @@ where
             future: self.service.call(request),
             _upgrading: is_upgrading.then(|| self.adapter.upgrading.enter(())),
             ticket: Some(ticket),
-        }
-    }
-}
-
-/// Keeps a request in flight.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    // Dropped first: whoever is woken by the end of the origin finds the request ended.
-    guard: InFlightGuard,
-    /// Where it is a stream of HTTP/2 whose end is seen.
-    request: Option<RequestGuard<Self>>,
-    origin: Origin,
-}
-
-impl Guard for Ticket {
-    fn is_http2(&self) -> bool {
-        self.guard.is_http2()
-    }
-
-    fn finish(&self) {
-        self.guard.finish();
-        // Before the end of its stream is sent, so that the streams never seem to be fewer than the requests.
-        self.request.iter().for_each(RequestGuard::release);
-    }
-}
-
-impl AsMut<InFlightGuard> for Ticket {
-    fn as_mut(&mut self) -> &mut InFlightGuard {
-        &mut self.guard
-    }
-}
-
-/// The connection that a request came on.
-#[derive(Debug)]
-enum Origin {
-    Known(Arc<Connection>),
-    /// A stand-in for the time of the request.
-    Stray(Member<Connection>, Arc<Adapter>),
-}
-
-impl Origin {
-    fn new(connection: Option<Arc<Connection>>, adapter: &Arc<Adapter>) -> Self {
-        connection.map_or_else(|| Self::stray(Arc::clone(adapter)), Self::Known)
-    }
-
-    fn stray(adapter: Arc<Adapter>) -> Self {
-        adapter.add_stray();
-        let shared = &adapter.shared;
-        let connection = Connection::new(Arc::clone(shared), Peer::Unknown);
-        Self::Stray(shared.connections.enter(connection), adapter)
-    }
-
-    /// Tells whether the streams of an HTTP/2 connection are seen, as far as that is known.
-    fn shows_streams(&self) -> bool {
-        match self {
-            Self::Known(connection) => connection.open_streams().is_some(),
-            Self::Stray(..) => true,
-        }
-    }
-
-    fn connection(&self) -> &Arc<Connection> {
-        match self {
-            Self::Known(connection) => connection,
-            Self::Stray(connection, _) => connection,
-        }
-    }
-}
-
-impl Drop for Origin {
-    fn drop(&mut self) {
-        match self {
-            // It may be idle now, and its time may run.
-            Self::Known(connection) if connection.is(Mood::Draining) => connection.wake(),
-            Self::Known(_) => {}
-            Self::Stray(connection, adapter) => {
-                connection.settle();
-                adapter.remove_stray();
-            }
         }
     }
 }

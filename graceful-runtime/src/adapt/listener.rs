@@ -14,7 +14,9 @@ use futures_core::Stream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Adapter, Io, Registration};
+use super::adapter::Adapter;
+use super::io::Io;
+use super::registration::Registration;
 use crate::lifecycle::current::Attendance;
 use crate::lifecycle::report;
 use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
@@ -195,7 +197,7 @@ impl fmt::Debug for Listener {
 
 /// The listener as the drain knows it.
 pub(super) struct Acceptor {
-    socket: crate::Listener,
+    socket: crate::net::listener::Listener,
     adapter: Arc<Adapter>,
     /// The server as the report knows it.
     registration: Arc<Registration>,
@@ -225,7 +227,7 @@ struct State {
 
 impl Acceptor {
     pub(super) fn new(
-        socket: crate::Listener,
+        socket: crate::net::listener::Listener,
         adapter: Arc<Adapter>,
         registration: Arc<Registration>,
     ) -> (Self, watch::Receiver<Queue>) {

@@ -20,16 +20,19 @@ use tokio::time::{Instant, Sleep, sleep};
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
+use super::adapter::Adapter;
+use super::drain::Drain;
 use super::listener::Queue;
-use super::{Adapter, Drain, Io, Layer, Layered};
-use crate::adapt::Registration;
+use super::registration::Registration;
+use super::{Io, Layer, Layered};
 use crate::config::Config;
 use crate::handover::heritage::Heritage;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::server::View;
 use crate::model::phase::Event;
+use crate::net::stream::{Peer, Stream};
 use crate::serve::tests::races::Race;
-use crate::serve::{Connection, HEAD_LIMIT, Mood, Peer, Shared, Stream};
+use crate::serve::{Connection, HEAD_LIMIT, Mood, Shared};
 
 const GRACE: Duration = Duration::from_millis(200);
 /// The longest round trip that an HTTP/2 client is given.

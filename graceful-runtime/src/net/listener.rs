@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::inherited::Registration;
 use super::path::SocketFile;
+use crate::net::stream::{Peer, Stream};
 use crate::os::sockets;
-use crate::serve::{Peer, Stream};
 
 /// A socket that accepts connections.
 ///

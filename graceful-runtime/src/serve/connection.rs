@@ -16,10 +16,10 @@ use tokio::task;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::drain::{GOAWAY_LIMIT, HEAD_LIMIT};
 use super::framing::{Awaits, Body, Framing, Told};
-use super::http::HEAD_LIMIT;
-use super::http2;
 use super::requests::{Key, Requests};
+use super::settings::Http2;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::registry::Registry;
 use crate::lifecycle::request::InFlight;
@@ -35,9 +35,6 @@ const SMALL: usize = 16 << 10;
 
 /// Not a number of streams.
 const UNKNOWN: u32 = u32::MAX;
-
-/// The longest round trip that an HTTP/2 client is given in a drain; Envoy's `drain_timeout` for it.
-const GOAWAY_LIMIT: Duration = Duration::from_secs(5);
 
 /// Whether it is known how a request has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +77,7 @@ pub(crate) struct Shared {
     pub(super) connect_info: bool,
     /// The end of what a client sends does not mean that it has gone.
     pub(super) half_close: bool,
-    pub(super) http2: http2::Settings,
+    pub(super) http2: Http2,
     mood: Now,
     strays: Mutex<Strays>,
     /// What its listener holds and cannot accept.
@@ -129,7 +126,7 @@ impl Shared {
             header_timeout,
             connect_info: false,
             half_close: false,
-            http2: http2::Settings::default(),
+            http2: Http2::default(),
             mood: Now::new(),
             strays: Mutex::default(),
             backlog: Mutex::default(),
@@ -204,6 +201,13 @@ impl Shared {
     // Nothing that could panic runs under the lock.
     fn strays(&self) -> MutexGuard<'_, Strays> {
         self.strays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(feature = "adapt")]
+    pub(crate) fn wake_connections(&self) {
+        for connection in self.connections.members() {
+            connection.wake();
+        }
     }
 
     fn begin_drain(&self) -> Drain {

@@ -16,7 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use pin_project_lite::pin_project;
 
 use super::connection::{Connection, InFlightGuard};
-use super::http2;
+use super::streams::hold_upgraded;
 use crate::net::stream::Peer;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -212,7 +212,7 @@ where
             status == StatusCode::SWITCHING_PROTOCOLS || (*this.is_connect && status.is_success());
         let guard = match this.guard.take() {
             Some(guard) if is_upgrade && guard.is_http2() => {
-                http2::hold_upgraded(guard);
+                hold_upgraded(guard);
                 None
             }
             Some(guard) => {

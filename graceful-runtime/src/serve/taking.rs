@@ -70,7 +70,8 @@ mod tests {
     use super::*;
     use crate::handover::heritage::Heritage;
     use crate::lifecycle::{Lifecycle, Settings};
-    use crate::serve::{Peer, Shared};
+    use crate::net::stream::Peer;
+    use crate::serve::connection::Shared;
 
     #[tokio::test]
     async fn what_is_taken_of_a_response_counts_and_nothing_behind_it() {

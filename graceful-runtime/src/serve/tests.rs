@@ -22,8 +22,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::races::Race;
 use super::connection::{Connection, Shared};
+use super::conversation;
+use super::first_bytes::HTTP2_PREFACE;
 use super::followed::Followed;
-use super::http::{self, Security};
+use super::security::Security;
 use super::transport::Io;
 use crate::config::Config;
 use crate::handover::heritage::Heritage;
@@ -77,7 +79,7 @@ impl Pair {
             note.lock().unwrap().push(request.uri().path().to_owned());
             answer(request)
         });
-        http::spawn(stream, Security::ClearText, connection, service, ());
+        conversation::spawn(stream, Security::ClearText, connection, service, ());
         Self {
             client,
             shared,
@@ -358,7 +360,7 @@ async fn a_connection_with_nothing_but_empty_lines_counts_as_silent() {
 async fn a_preface_behind_an_empty_line_is_not_http2() {
     let mut pair = Pair::new();
     pair.send("\r\n").await;
-    pair.client.write_all(http::HTTP2_PREFACE).await.unwrap();
+    pair.client.write_all(HTTP2_PREFACE).await.unwrap();
     let mut rest = Vec::new();
     pair.client.read_to_end(&mut rest).await.unwrap();
     assert!(rest.starts_with(b"HTTP/1.1 400"), "{rest:?}");
@@ -400,7 +402,7 @@ async fn http1_does_not_turn_into_http2() {
     let mut pair = Pair::idle_for(Duration::ZERO).await;
     pair.drain();
     sleep(GRACE / 2).await;
-    pair.client.write_all(http::HTTP2_PREFACE).await.unwrap();
+    pair.client.write_all(HTTP2_PREFACE).await.unwrap();
     let mut rest = Vec::new();
     pair.client.read_to_end(&mut rest).await.unwrap();
     // As without a drain: nothing, and no frame of HTTP/2.
@@ -752,7 +754,7 @@ async fn what_the_runtime_has_not_heard_of_is_answered() {
     let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
     let connection = shared.connections.enter(connection);
     let (stream, service) = (Stream::Tcp(accepted), service_fn(answer));
-    http::spawn(stream, Security::ClearText, connection, service, ());
+    conversation::spawn(stream, Security::ClearText, connection, service, ());
     // The task has found nothing to read.
     sleep(Duration::from_millis(1)).await;
 
@@ -779,6 +781,6 @@ async fn a_silent_connection_has_not_begun_a_handshake() {
     let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
     shared.set_mood(Mood::Draining);
     let mut stream = Stream::Tcp(accepted);
-    let mut patience = http::Patience::default();
+    let mut patience = super::first_bytes::Patience::default();
     assert!(!patience.first_byte(&mut stream, &connection).await);
 }

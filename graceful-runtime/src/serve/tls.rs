@@ -11,7 +11,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
 use super::connection::Connection;
-use super::http::Patience;
+use super::first_bytes::Patience;
 use crate::net::records::Recorded;
 use crate::net::stream::Stream;
 

@@ -62,7 +62,7 @@ fn pong(payload: &[u8; 8]) -> Step {
 /// Follows a conversation in pieces of at most `piece` bytes.
 fn follow(steps: &[Step], piece: usize) -> Frames {
     let mut frames = Frames::behind_preface(24);
-    let preface = Receives(crate::serve::http::HTTP2_PREFACE.to_vec());
+    let preface = Receives(crate::serve::first_bytes::HTTP2_PREFACE.to_vec());
     let settings = Sends(frame(SETTINGS, 0, 0, &[0; 18]));
     for step in [preface, settings].iter().chain(steps) {
         match step {

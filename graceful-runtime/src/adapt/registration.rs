@@ -1,0 +1,32 @@
+//! The server as the report knows it.
+
+use std::sync::Arc;
+
+use crate::lifecycle::registry::Member;
+use crate::lifecycle::server::Server;
+use crate::serve::Shared;
+
+/// The server as the report knows it, as long as it accepts or has a connection.
+pub(super) struct Registration {
+    shared: Arc<Shared>,
+    _member: Member<dyn Server>,
+}
+
+impl Registration {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let member = shared
+            .lifecycle
+            .serving
+            .enter_shared(Arc::clone(&shared) as _);
+        Self {
+            shared,
+            _member: member,
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.shared.note_last_closed();
+    }
+}

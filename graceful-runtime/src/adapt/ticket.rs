@@ -1,0 +1,88 @@
+//! A request in flight, and the connection that it came on.
+
+use std::sync::Arc;
+
+use super::strays::Strays;
+use super::tunnels::RequestGuard;
+use crate::lifecycle::registry::Member;
+use crate::model::mood::Mood;
+use crate::net::stream::Peer;
+use crate::serve::{Connection, Guard, InFlightGuard};
+
+/// Keeps a request in flight.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    // Dropped first: whoever is woken by the end of the origin finds the request ended.
+    pub(super) guard: InFlightGuard,
+    /// Where it is a stream of HTTP/2 whose end is seen.
+    pub(super) request: Option<RequestGuard<Self>>,
+    pub(super) origin: Origin,
+}
+
+impl Guard for Ticket {
+    fn is_http2(&self) -> bool {
+        self.guard.is_http2()
+    }
+
+    fn finish(&self) {
+        self.guard.finish();
+        // Before the end of its stream is sent, so that the streams never seem to be fewer than the requests.
+        self.request.iter().for_each(RequestGuard::release);
+    }
+}
+
+impl AsMut<InFlightGuard> for Ticket {
+    fn as_mut(&mut self) -> &mut InFlightGuard {
+        &mut self.guard
+    }
+}
+
+/// The connection that a request came on.
+#[derive(Debug)]
+pub(super) enum Origin {
+    Known(Arc<Connection>),
+    /// A stand-in for the time of the request.
+    Stray(Member<Connection>, Arc<Strays>),
+}
+
+impl Origin {
+    pub(super) fn new(connection: Option<Arc<Connection>>, strays: &Arc<Strays>) -> Self {
+        connection.map_or_else(|| Self::stray(Arc::clone(strays)), Self::Known)
+    }
+
+    fn stray(strays: Arc<Strays>) -> Self {
+        strays.add();
+        let shared = strays.shared();
+        let connection = Connection::new(Arc::clone(shared), Peer::Unknown);
+        Self::Stray(shared.connections.enter(connection), strays)
+    }
+
+    /// Tells whether the streams of an HTTP/2 connection are seen, as far as that is known.
+    pub(super) fn shows_streams(&self) -> bool {
+        match self {
+            Self::Known(connection) => connection.open_streams().is_some(),
+            Self::Stray(..) => true,
+        }
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        match self {
+            Self::Known(connection) => connection,
+            Self::Stray(connection, _) => connection,
+        }
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        match self {
+            // It may be idle now, and its time may run.
+            Self::Known(connection) if connection.is(Mood::Draining) => connection.wake(),
+            Self::Known(_) => {}
+            Self::Stray(connection, strays) => {
+                connection.settle();
+                strays.remove();
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! From the accept to the close of one connection.
+//!
+//! hyper decides alone what HTTP is; we decide when a connection may end. hyper's own graceful
+//! shutdown closes an idle connection without a look at the socket, throws half a request head away,
+//! and has no bound on a head that never ends. So:
+//!
+//! 1. hyper gets a connection only when its first bytes are there, and in a drain it is taken from hyper
+//!    as soon as it is idle. In between, the socket is ours: [`first_bytes`] is the one place where a
+//!    connection waits for a request.
+//! 2. Whether it is idle is known, not inferred from how hyper ends (see [`framing`](super::framing)): no
+//!    response is owed, every request has come to its end, and hyper has looked for more and found
+//!    nothing. Any other connection is never used again.
+//! 3. Each wait ends on an event or on a bound that the user knows.
+
+use std::sync::Arc;
+
+use futures_lite::future::poll_once;
+use tokio::io::AsyncWriteExt;
+
+use super::close::close;
+use super::connection::Connection;
+use super::first_bytes::{First, first_bytes};
+use super::http1::{self, Ended};
+use super::http2;
+use super::security::{Security, secure};
+use super::service::HttpService;
+use super::transport::Io;
+use crate::lifecycle::registry::Member;
+use crate::net::stream::Stream;
+
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Serves a connection in a task of its own until it is closed or cut, and then drops `permit`.
+pub(super) fn spawn<S: HttpService>(
+    stream: Stream,
+    security: Security,
+    member: Member<Connection>,
+    service: S,
+    permit: impl Send + 'static,
+) {
+    let connection = Arc::clone(&member);
+    let task = tokio::spawn(serve(stream, security, member, service, permit));
+    connection.set_task(task.abort_handle());
+}
+
+async fn serve<S: HttpService>(
+    stream: Stream,
+    security: Security,
+    member: Member<Connection>,
+    service: S,
+    _permit: impl Send,
+) {
+    let connection = &*member;
+    connection.remember_task().await;
+    let Some(stream) = secure(stream, security, connection).await else {
+        return;
+    };
+    let stream = exchange(stream, connection, service).await;
+    close(stream, connection).await;
+}
+
+/// Exchanges requests and responses; returns the socket when it is to be closed.
+async fn exchange<S: HttpService>(
+    mut stream: Stream,
+    connection: &Arc<Connection>,
+    service: S,
+) -> Stream {
+    let mut is_http1 = false;
+    loop {
+        match first_bytes(&mut stream, is_http1, connection).await {
+            First::Nothing => return stream,
+            First::TooSlow => return too_slow(stream, connection).await,
+            First::Http2(bytes) => {
+                let io = Io::new(stream, bytes, Arc::clone(connection));
+                // Boxed, so that it takes no room in the many connections of HTTP/1.
+                Box::pin(http2::exchange(io, service, connection)).await;
+                return connection.returned().await;
+            }
+            First::Http1(bytes) => {
+                is_http1 = true;
+                let io = Io::new(stream, bytes, Arc::clone(connection));
+                let ended = http1::exchange(io, service.clone(), connection).await;
+                stream = connection.returned().await;
+                match ended {
+                    Ended::Idle => {}
+                    Ended::Closed => return stream,
+                    Ended::TooSlow => return too_slow(stream, connection).await,
+                }
+            }
+        }
+    }
+}
+
+async fn too_slow(mut stream: Stream, connection: &Connection) -> Stream {
+    connection.note_timed_out();
+    // One poll: with a full socket, the peer reads as little as it writes, and misses nothing.
+    let _ = poll_once(stream.write_all(TOO_SLOW)).await;
+    stream
+}

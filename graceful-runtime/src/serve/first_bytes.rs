@@ -1,0 +1,211 @@
+//! Where a connection waits for a request: the one place for it.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::drain::HEAD_LIMIT;
+use crate::net::stream::Stream;
+use crate::timer::Timer;
+
+/// The first bytes of HTTP/2 (RFC 9113, section 3.4).
+pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a connection begins with.
+#[derive(Debug)]
+pub(super) enum First {
+    Http1(Bytes),
+    Http2(Bytes),
+    /// The peer has closed, or has said nothing in its time.
+    Nothing,
+    /// The peer has said too little in its time.
+    TooSlow,
+}
+
+/// Waits for the bytes that tell HTTP/1 from HTTP/2, as long as the connection may wait.
+///
+/// Once it has spoken HTTP/1, there is nothing to tell any more.
+pub(super) async fn first_bytes(
+    stream: &mut Stream,
+    is_http1: bool,
+    connection: &Connection,
+) -> First {
+    let mut first = FirstBytes {
+        bytes: [0; HTTP2_PREFACE.len()],
+        length: 0,
+        is_http1,
+        patience: Patience::default(),
+    };
+    let first = poll_fn(|cx| first.poll(cx, stream, connection)).await;
+    connection.note_begin(false);
+    first
+}
+
+struct FirstBytes {
+    bytes: [u8; HTTP2_PREFACE.len()],
+    length: usize,
+    is_http1: bool,
+    patience: Patience,
+}
+
+impl FirstBytes {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        connection: &Connection,
+    ) -> Poll<First> {
+        loop {
+            while let Poll::Ready(read) = self.poll_read(cx, stream) {
+                if !matches!(read, Ok(1..)) {
+                    return Poll::Ready(First::Nothing);
+                }
+                if let Some(first) = self.tell() {
+                    return Poll::Ready(first);
+                }
+            }
+            // TLS may have the begin of a request in a record that is not complete.
+            let has_begun = self.has_begun() || stream.holds_back();
+            connection.note_begin(has_begun);
+            match has_begun {
+                true => self.patience.begin(),
+                false => self.patience.began = None,
+            }
+            ready!(self.patience.poll(cx, connection));
+            if self.has_begun() {
+                return Poll::Ready(First::TooSlow);
+            }
+            if !self.patience.has_last_look(stream) {
+                return Poll::Ready(First::Nothing);
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(&mut self.bytes[self.length..]);
+        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+        let count = buffer.filled().len();
+        self.length += count;
+        self.skip_empty_lines();
+        Poll::Ready(Ok(count))
+    }
+
+    /// Throws away empty lines, which are the begin of nothing; only HTTP/1 allows them (RFC 9112,
+    /// section 2.2).
+    fn skip_empty_lines(&mut self) {
+        while let Some(length) = self.empty_line() {
+            self.bytes.copy_within(length..self.length, 0);
+            self.length -= length;
+            self.is_http1 = true;
+        }
+    }
+
+    fn empty_line(&self) -> Option<usize> {
+        match &self.bytes[..self.length] {
+            [b'\n', ..] => Some(1),
+            [b'\r', b'\n', ..] => Some(2),
+            _ => None,
+        }
+    }
+
+    /// Tells whether something has come but the begin of an empty line.
+    fn has_begun(&self) -> bool {
+        !matches!(self.bytes[..self.length], [] | [b'\r'])
+    }
+
+    fn tell(&self) -> Option<First> {
+        let bytes = &self.bytes[..self.length];
+        if !self.has_begun() {
+            None
+        } else if self.is_http1 {
+            Some(First::Http1(Bytes::copy_from_slice(bytes)))
+        } else if bytes == HTTP2_PREFACE {
+            Some(First::Http2(Bytes::from_static(HTTP2_PREFACE)))
+        } else if HTTP2_PREFACE.starts_with(bytes) {
+            None
+        } else {
+            Some(First::Http1(Bytes::copy_from_slice(bytes)))
+        }
+    }
+}
+
+/// How long a connection may take to bring a request head, or a handshake.
+#[derive(Default)]
+pub(super) struct Patience {
+    /// When the first byte came.
+    began: Option<Instant>,
+    /// Until when to wait for bytes that the kernel has and the runtime has not heard of.
+    last_look: Option<Instant>,
+    timer: Timer,
+}
+
+impl Patience {
+    pub(super) fn begun() -> Self {
+        let mut patience = Self::default();
+        patience.begin();
+        patience
+    }
+
+    fn begin(&mut self) {
+        self.began.get_or_insert_with(Instant::now);
+    }
+
+    /// Ready when the time is up.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<()> {
+        let limit = self.limit(connection);
+        self.timer.poll(limit, cx)
+    }
+
+    /// Tells whether a connection whose time is up has sent something all the same.
+    fn has_last_look(&mut self, stream: &Stream) -> bool {
+        let is_first = self.last_look.is_none();
+        self.last_look = Some(Instant::now() + HEAD_LIMIT);
+        is_first && has_unread(stream)
+    }
+
+    /// Waits for the first byte without reading it; false where none came in time.
+    #[cfg(feature = "tls")]
+    pub(super) async fn first_byte(
+        &mut self,
+        stream: &mut Stream,
+        connection: &Connection,
+    ) -> bool {
+        poll_fn(|cx| {
+            loop {
+                // Not its readiness, which a socket has from the accept on, whatever has come.
+                if let Poll::Ready(unread) = stream.poll_unread(cx) {
+                    return Poll::Ready(unread.is_ok());
+                }
+                ready!(self.poll(cx, connection));
+                if !self.has_last_look(stream) {
+                    return Poll::Ready(false);
+                }
+            }
+        })
+        .await
+    }
+
+    fn limit(&self, connection: &Connection) -> Instant {
+        let header_timeout = connection.shared.header_timeout;
+        // A request may begin in the moment in which the one before it ends.
+        let began = self.began.map(|began| began.max(connection.last_active()));
+        match (connection.drain(), began, self.last_look) {
+            (_, _, Some(last_look)) => last_look,
+            (None, began, _) => began.unwrap_or_else(|| connection.accepted()) + header_timeout,
+            (Some(drain), Some(began), _) => drain.max(began) + HEAD_LIMIT.min(header_timeout),
+            (Some(_), None, _) => connection.grace_end(),
+        }
+    }
+}
+
+/// Tells whether the kernel holds something that the peer has sent.
+pub(crate) fn has_unread(stream: &Stream) -> bool {
+    stream
+        .socket()
+        .is_some_and(|socket| crate::os::sockets::unread(socket).is_ok_and(|count| count > 0))
+}

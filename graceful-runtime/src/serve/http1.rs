@@ -1,0 +1,82 @@
+//! hyper's part of a connection of HTTP/1, and its end.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::TokioIo;
+
+use super::connection::Connection;
+use super::drain::HEAD_LIMIT;
+use super::first_bytes::Patience;
+use super::framing::Awaits;
+use super::service::{HttpService, Tracked};
+use super::transport::Io;
+use crate::timer::Timer;
+
+/// How hyper's part of an HTTP/1 connection came to its end.
+pub(super) enum Ended {
+    /// A drain found it waiting for a request of which nothing has come.
+    Idle,
+    Closed,
+    /// The rest of a request head did not come in its time.
+    TooSlow,
+}
+
+pub(super) async fn exchange<S: HttpService>(
+    io: Io,
+    service: S,
+    connection: &Arc<Connection>,
+) -> Ended {
+    connection.becomes_http1();
+    let service = Tracked::new(service, Arc::clone(connection));
+    // Or else hyper tries to read in the middle of every request, to notice that the client has gone,
+    // and allocates a buffer for it. `Io` notices that as well, and only where a handler takes its time.
+    let mut hyper = Builder::new()
+        .half_close(io.notices_the_end() || connection.shared.half_close)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut patience = None;
+    let mut timer = Timer::default();
+    let ended = poll_fn(|cx| {
+        if Pin::new(&mut hyper).poll(cx).is_ready() {
+            // What went wrong, if anything, is the client's business and has been answered by hyper.
+            return Poll::Ready(Ended::Closed);
+        }
+        if connection.is_busy() {
+            patience = None;
+            return Poll::Pending;
+        }
+        let drain = connection.drain();
+        // As it mostly is, so that nobody looks at each request.
+        if drain.is_none() && !connection.may_have_begun() {
+            patience = None;
+            return Poll::Pending;
+        }
+        let awaits = connection.awaits();
+        if awaits != Awaits::RestOfHead {
+            patience = None;
+        }
+        match (awaits, drain) {
+            (Awaits::Request, Some(_)) => Poll::Ready(Ended::Idle),
+            (Awaits::RestOfHead, _) => {
+                let patience = patience.get_or_insert_with(Patience::begun);
+                ready!(patience.poll(cx, connection));
+                Poll::Ready(Ended::TooSlow)
+            }
+            // The response is complete, and whoever reads the request on has a little time for it.
+            (Awaits::RestOfBody | Awaits::Unknown, Some(drain)) => {
+                let limit = drain.max(connection.last_active()) + HEAD_LIMIT;
+                ready!(timer.poll(limit, cx));
+                Poll::Ready(Ended::Closed)
+            }
+            (_, None) => Poll::Pending,
+        }
+    })
+    .await;
+    connection.settle();
+    // Nothing is kept of hyper; the socket comes back by the drop of `Io`.
+    ended
+}
