@@ -13,6 +13,8 @@ mod entry;
 mod errors;
 #[path = "../../graceful-macros/src/expand.rs"]
 mod expand;
+#[path = "../../graceful-macros/src/literal.rs"]
+mod literal;
 #[path = "../../graceful-macros/src/recover.rs"]
 mod recover;
 #[path = "../../graceful-macros/src/signal.rs"]

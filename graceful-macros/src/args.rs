@@ -8,6 +8,7 @@ use syn::{Expr, ExprLit, Lit, LitStr, Path, Token};
 
 use crate::duration::{self, DurationValue};
 use crate::errors::{Errors, list, nearest};
+use crate::literal::string;
 use crate::signal::{self, Signal};
 
 /// What was given for each option. Rules across options are for `validate`.
@@ -168,17 +169,6 @@ fn ungroup(mut value: Expr) -> Expr {
         value = *group.expr;
     }
     value
-}
-
-/// Returns the string literal that `value` is.
-pub(crate) fn string(value: &Expr) -> Option<&LitStr> {
-    match value {
-        Expr::Lit(ExprLit {
-            lit: Lit::Str(string),
-            ..
-        }) => Some(string),
-        _ => None,
-    }
 }
 
 /// Steps over the comma after an option. Where it was forgotten, reading goes on all the same.

@@ -16,6 +16,7 @@ mod duration;
 mod signal;
 
 mod errors;
+mod literal;
 
 #[cfg(test)]
 mod tests;

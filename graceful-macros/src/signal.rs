@@ -4,8 +4,8 @@ use proc_macro2::Ident;
 use quote::ToTokens;
 use syn::{Expr, ExprArray, LitStr, Path};
 
-use crate::args::string;
 use crate::errors::{Errors, list, nearest};
+use crate::literal::string;
 
 /// A signal that the attribute names, and where it does.
 pub(crate) struct Signal {
