@@ -28,7 +28,7 @@ use crate::handover::heritage::Heritage;
 use crate::handover::state::State;
 use crate::model::budget::Budget;
 use crate::model::phase::{Event, Phase};
-use crate::model::trigger::{Reason, Trigger};
+use crate::model::trigger::{LameDuck, Progress, Reason, Trigger};
 use crate::net::inherited::Listeners;
 use crate::os::service_manager::ServiceManager;
 use crate::output::{self, Line, Output};
@@ -204,34 +204,30 @@ impl Lifecycle {
         next
     }
 
-    /// Writes down why and until when; the loop's own. Only the first one counts.
-    ///
-    /// `lame_duck` is how long a request for the shutdown lets connections come, where there is something to come to.
+    /// Writes down why and until when; the guardian's own. Only the first one counts.
     pub(crate) fn set_trigger(
         &self,
         reason: Reason,
         timeout: Duration,
-        lame_duck: Duration,
+        lame_duck: LameDuck,
     ) -> bool {
-        let is_request = matches!(reason, Reason::Signal(_) | Reason::Call);
-        let is_starting = self.phase() == Phase::Starting && !self.is_started();
-        let cancels_start_up = is_request && is_starting && !self.is_awaited();
-        let misses_turn = *self.turn.borrow() == Turn::Awaited;
-        let trigger = Trigger {
-            reason,
-            budget: Budget::new(Instant::now(), timeout),
-            // Else a server has ended, or a successor accepts.
-            lame_duck: match is_request && !cancels_start_up && !misses_turn {
-                true => lame_duck.min(timeout / 2),
-                false => Duration::ZERO,
-            },
-            cancels_start_up,
-        };
+        let budget = Budget::new(Instant::now(), timeout);
+        let trigger = Trigger::new(reason, self.progress(), budget, lame_duck);
         let is_first = self.trigger.set(trigger).is_ok();
-        if is_first && misses_turn {
+        if is_first && *self.turn.borrow() == Turn::Awaited {
             self.turn.send_replace(Turn::Missed);
         }
         is_first
+    }
+
+    fn progress(&self) -> Progress {
+        if self.phase() == Phase::Starting && !self.is_started() && !self.is_awaited() {
+            Progress::StartsUp
+        } else if *self.turn.borrow() == Turn::Awaited {
+            Progress::AwaitsTurn
+        } else {
+            Progress::Serves
+        }
     }
 
     /// Lets the servers of this process accept.

@@ -213,10 +213,10 @@ mod tests {
     use std::time::Duration;
 
     use super::{Reason, Shutdown};
-    use crate::config::Config;
     use crate::handover::heritage::Heritage;
     use crate::lifecycle::{Lifecycle, Settings};
     use crate::model::phase::Event;
+    use crate::model::trigger::LameDuck;
 
     #[test]
     fn it_resolves_with_the_drain_and_stays_resolved() {
@@ -226,7 +226,11 @@ mod tests {
         let mut poll = || std::pin::Pin::new(&mut shutdown).poll(&mut cx).is_ready();
 
         assert!(!poll());
-        lifecycle.set_trigger(Reason::Call, Config::new().timeout, Duration::ZERO);
+        lifecycle.set_trigger(
+            Reason::Call,
+            Duration::MAX,
+            LameDuck::Chosen(Duration::ZERO),
+        );
         lifecycle.step(Event::Trigger);
         assert!(!poll(), "a lame duck still serves");
         lifecycle.step(Event::LameDuckOver);

@@ -42,8 +42,7 @@ pub(crate) fn listening(address: &impl Display) -> Line {
 /// The first line of a shutdown; none where a server ended by itself and nothing is left.
 pub(crate) fn draining(lifecycle: &Lifecycle, reason: Reason) -> Option<Line> {
     let census = Census::take(lifecycle);
-    let is_request = matches!(reason, Reason::Signal(_) | Reason::Call);
-    if !is_request && census.is_empty() {
+    if !reason.is_request() && census.is_empty() {
         return None;
     }
     let lame_duck = lifecycle.trigger().map(|trigger| trigger.lame_duck);

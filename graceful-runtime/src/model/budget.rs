@@ -46,9 +46,9 @@ impl Budget {
         self.deadline().saturating_duration_since(now)
     }
 
-    /// Returns when the lame duck ends, for a wish of `wish`: never after half of the budget.
-    pub(crate) fn lame_duck_end(&self, wish: Duration) -> Instant {
-        self.begin + wish.min(self.timeout / 2)
+    /// Returns what may be spent before the drain, at most.
+    pub(crate) fn half(&self) -> Duration {
+        self.timeout / 2
     }
 
     /// Returns when the first line after `now` on what is waited for is due.
@@ -76,15 +76,6 @@ mod tests {
         assert_eq!(budget.cut_off(), begin + 9 * SECOND);
         assert_eq!(budget.remaining(begin + 4 * SECOND), 6 * SECOND);
         assert_eq!(budget.remaining(begin + 11 * SECOND), Duration::ZERO);
-    }
-
-    #[test]
-    fn a_lame_duck_never_takes_more_than_half() {
-        let begin = Instant::now();
-        let budget = Budget::new(begin, 6 * SECOND);
-        for (wish, end) in [(0, 0), (2, 2), (3, 3), (5, 3), (600, 3)] {
-            assert_eq!(budget.lame_duck_end(wish * SECOND), begin + end * SECOND);
-        }
     }
 
     #[test]

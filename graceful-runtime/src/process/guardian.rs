@@ -1,7 +1,7 @@
 //! The thread that reads signals, owns the phase and keeps the deadline; and the only one that ends the process by force.
 
 use std::future::pending;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread;
@@ -236,8 +236,10 @@ impl Guardian {
     }
 
     fn trigger(&mut self, reason: Reason) {
-        let lame_duck = self.lame_duck.length(reason, io::stderr().is_terminal());
-        if !self.lifecycle.set_trigger(reason, self.timeout, lame_duck) {
+        if !self
+            .lifecycle
+            .set_trigger(reason, self.timeout, self.lame_duck)
+        {
             return;
         }
         self.reported = Some(Instant::now());

@@ -1,7 +1,7 @@
 //! Before `main`: signals, inheritance, threads and the runtime; and after it, to the last line.
 
 use std::cell::Cell;
-use std::io::{self};
+use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -182,7 +182,11 @@ impl Process {
         let shutdown_signals = listen(&config.signals)?;
         let restart_signals = listen(&config.restart)?;
         drop(blocked);
-        let lame_duck = LameDuck::of(config.lame_duck, heritage.in_kubernetes);
+        let lame_duck = LameDuck::of(
+            config.lame_duck,
+            heritage.in_kubernetes,
+            io::stderr().is_terminal(),
+        );
         let (lifecycle, inbox) = Lifecycle::new(config.of_lifecycle(), heritage);
         let output = Output::start().map_err(StartError::Thread)?;
         lifecycle.set_output(output.clone());

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
-use std::time::Duration;
 
 use futures_lite::future::{FutureExt, zip};
 use tokio::sync::Notify;
@@ -204,8 +203,8 @@ async fn announce(lifecycle: &Lifecycle, servers_gone: &Notify) {
         return;
     };
     if lifecycle.phase() < Phase::Stopping {
-        let end = trigger.budget.lame_duck_end(trigger.lame_duck);
-        let patience = trigger.budget.lame_duck_end(Duration::MAX);
+        let end = trigger.lame_duck_end();
+        let patience = trigger.budget.begin() + trigger.budget.half();
         let mut hooks = pin!(lifecycle.hooks.run_before_drain(Some(patience)));
         let are_done = async {
             hooks.as_mut().await;
