@@ -2,8 +2,8 @@
 
 // The file itself, with loom's atomics in place of the standard library's.
 #[allow(dead_code, unreachable_pub, reason = "a model needs a part of it")]
-#[path = "../graceful-runtime/src/model/mood.rs"]
-mod mood;
+#[path = "../graceful-runtime/src/model/stage.rs"]
+mod stage;
 
 mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
@@ -12,21 +12,21 @@ mod atomic {
 use loom::sync::Arc;
 use loom::thread;
 
-use mood::{InFlightCount, Mood, Now};
+use mood::{CurrentStage, InFlightCount, Stage};
 
 #[test]
 fn the_last_request_and_the_drain_cannot_miss_each_other() {
     loom::model(|| {
-        let (mood, in_flight) = (Now::new(), InFlightCount::new());
+        let (stage, in_flight) = (CurrentStage::new(), InFlightCount::new());
         in_flight.begin();
-        let connection = Arc::new((mood, in_flight));
+        let connection = Arc::new((stage, in_flight));
 
         let stream = {
             let connection = Arc::clone(&connection);
             thread::spawn(move || connection.1.end_elsewhere(&connection.0))
         };
-        // Whoever sets the mood wakes the task, which then looks at the count.
-        connection.0.set(Mood::Draining);
+        // Whoever sets the stage wakes the task, which then looks at the count.
+        connection.0.set(Stage::Draining);
         let is_seen_by_the_task = connection.1.get() == 0;
         let wakes_the_task = stream.join().unwrap();
 

@@ -42,7 +42,7 @@ use self::drain::Drain;
 use self::listener::Acceptor;
 use self::registration::Registration;
 use crate::lifecycle::Lifecycle;
-use crate::serve::{HEAD_LIMIT, Shared};
+use crate::serve::{HEAD_LIMIT, Options, Shared};
 
 #[cfg(feature = "tonic")]
 pub use self::io::ConnectInfo;
@@ -115,7 +115,11 @@ pub fn adapt(
     listener: crate::net::listener::Listener,
 ) -> (Listener, Layer, impl Future<Output = ()> + Send + 'static) {
     let lifecycle = Lifecycle::current_or_detached();
-    let shared = Arc::new(Shared::new(lifecycle, HEAD_LIMIT));
+    let options = Options {
+        header_timeout: HEAD_LIMIT,
+        ..Options::default()
+    };
+    let shared = Arc::new(Shared::new(lifecycle, options));
     let registration = Arc::new(Registration::new(Arc::clone(&shared)));
     let adapter = Arc::new(Adapter::new(shared));
     let (acceptor, queue) = Acceptor::new(listener, Arc::clone(&adapter), registration);

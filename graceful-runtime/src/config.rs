@@ -12,7 +12,8 @@ use crate::model::signal::Signal;
 /// down the same calls.
 ///
 /// ```no_run
-/// /// use std::time::Duration;
+/// use std::process::ExitCode;
+/// use std::time::Duration;
 /// use graceful::{Config, Signal};
 ///
 /// fn main() -> ExitCode {

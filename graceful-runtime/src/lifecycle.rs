@@ -9,6 +9,7 @@ pub(crate) mod registry;
 pub(crate) mod report;
 pub(crate) mod request;
 pub(crate) mod server;
+pub(crate) mod tally;
 pub(crate) mod task;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -18,11 +19,11 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use self::gone::Gone;
 use self::hook::Hooks;
 use self::message::Message;
 use self::registry::Registry;
 use self::server::Server;
+use self::tally::Tally;
 use self::task::Task;
 use crate::handover::heritage::Heritage;
 use crate::handover::state::State;
@@ -75,12 +76,7 @@ pub(crate) struct Lifecycle {
     /// This process was started to take over from another one.
     pub(crate) has_predecessor: bool,
     turn: watch::Sender<Turn>,
-    /// Requests that were answered since the trigger.
-    pub(crate) finished: AtomicUsize,
-    /// How many requests had begun to come since the trigger, and did not come to their end in time.
-    pub(crate) timed_out: AtomicUsize,
-    /// Requests that were dropped since the trigger.
-    pub(crate) gone: Gone,
+    pub(crate) tally: Tally,
     phase: watch::Sender<Phase>,
     /// The phase once more, for readers that must not take a lock.
     phase_now: AtomicU8,
@@ -142,9 +138,7 @@ impl Lifecycle {
                 true => Turn::Awaited,
                 false => Turn::Come,
             }),
-            finished: AtomicUsize::new(0),
-            timed_out: AtomicUsize::new(0),
-            gone: Gone::default(),
+            tally: Tally::default(),
             phase: watch::Sender::new(Phase::Starting),
             phase_now: AtomicU8::new(Phase::Starting as u8),
             trigger: OnceLock::new(),

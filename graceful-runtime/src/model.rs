@@ -5,12 +5,12 @@
 pub(crate) mod budget;
 pub(crate) mod exit_code;
 pub(crate) mod keeper;
-pub(crate) mod mood;
 pub(crate) mod phase;
 pub(crate) mod signal;
+pub(crate) mod stage;
 pub(crate) mod trigger;
 
-/// What `mood` is made of; a model of it is made of other ones.
+/// What `stage` is made of; a model of it is made of other ones.
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 }

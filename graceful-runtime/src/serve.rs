@@ -11,10 +11,13 @@ mod framing;
 mod http1;
 mod http2;
 mod leaving;
+mod options;
+mod policy;
 mod requests;
 mod security;
 mod service;
-mod settings;
+mod shared;
+mod strays;
 mod streams;
 mod taking;
 #[cfg(feature = "tls")]
@@ -49,8 +52,9 @@ use crate::timer::wait_until;
 #[cfg(feature = "adapt")]
 pub(crate) use self::close::{close, may_close_at_once};
 #[cfg(feature = "adapt")]
-pub(crate) use self::connection::InFlightGuard;
-pub(crate) use self::connection::{Connection, Shared};
+pub(crate) use self::connection::Connection;
+#[cfg(feature = "adapt")]
+pub(crate) use self::connection::in_flight::InFlightGuard;
 #[cfg(feature = "adapt")]
 pub(crate) use self::drain::HEAD_LIMIT;
 pub(crate) use self::drain::{BUSY, HANDSHAKES};
@@ -60,16 +64,19 @@ pub(crate) use self::first_bytes::{HTTP2_PREFACE, has_unread};
 pub(crate) use self::followed::Followed;
 #[cfg(feature = "adapt")]
 pub(crate) use self::leaving::{Due, Leaving};
+use self::options::KeepAlive;
+pub(crate) use self::options::Options;
 use self::security::Security;
 pub(crate) use self::service::HttpService;
 pub use self::service::IntoService;
 #[cfg(feature = "adapt")]
 pub(crate) use self::service::{Guard, Held};
+pub(crate) use self::shared::Shared;
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
 #[cfg(feature = "adapt")]
 pub(crate) use self::transport::Io;
-pub(crate) use crate::model::mood::Mood;
+pub(crate) use crate::model::stage::Stage;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -92,10 +99,7 @@ pub struct Serve<S> {
     service: S,
     security: Security,
     max_connections: usize,
-    header_timeout: Duration,
-    connect_info: bool,
-    half_close: bool,
-    http2: settings::Http2,
+    options: Options,
     drains_last: bool,
 }
 
@@ -142,10 +146,7 @@ where
         service: service.into_service(),
         security: Security::ClearText,
         max_connections: Semaphore::MAX_PERMITS,
-        header_timeout: Duration::from_secs(30),
-        connect_info: false,
-        half_close: false,
-        http2: settings::Http2::default(),
+        options: Options::default(),
         drains_last: false,
     }
 }
@@ -186,7 +187,7 @@ impl<S> Serve<S> {
     /// # }
     /// ```
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
-        self.header_timeout = timeout;
+        self.options.header_timeout = timeout;
         self
     }
 
@@ -231,7 +232,7 @@ impl<S> Serve<S> {
     /// # }
     /// ```
     pub fn connect_info(mut self) -> Self {
-        self.connect_info = true;
+        self.options.connect_info = true;
         self
     }
 
@@ -252,7 +253,7 @@ impl<S> Serve<S> {
     /// # }
     /// ```
     pub fn half_close(mut self, is_answered: bool) -> Self {
-        self.half_close = is_answered;
+        self.options.half_close = is_answered;
         self
     }
 
@@ -275,7 +276,7 @@ impl<S> Serve<S> {
     /// ```
     pub fn max_concurrent_streams(mut self, count: u32) -> Self {
         assert!(count > 0, "`max_concurrent_streams(0)` would serve nobody");
-        self.http2.max_concurrent_streams = Some(count);
+        self.options.http2.max_concurrent_streams = Some(count);
         self
     }
 
@@ -296,7 +297,7 @@ impl<S> Serve<S> {
     /// # }
     /// ```
     pub fn http2_keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
-        self.http2.keep_alive = Some(settings::KeepAlive { interval, timeout });
+        self.options.http2.keep_alive = Some(KeepAlive { interval, timeout });
         self
     }
 
@@ -376,10 +377,7 @@ impl<S: HttpService> Running<S> {
         if serve.drains_last {
             lifecycle.count_servers(|servers| servers.last += 1);
         }
-        let mut shared = Shared::new(Arc::clone(&lifecycle), serve.header_timeout);
-        shared.connect_info = serve.connect_info;
-        shared.half_close = serve.half_close;
-        shared.http2 = serve.http2;
+        let shared = Shared::new(Arc::clone(&lifecycle), serve.options);
         lifecycle.say(report::listening(&serve.security.url(&serve.listener)));
         Self {
             listener: serve.listener,
@@ -422,7 +420,7 @@ impl<S: HttpService> Running<S> {
 
     /// Ends the listener and then the last connection.
     async fn drain(mut self) {
-        self.shared.set_mood(Mood::Draining);
+        self.shared.reach(Stage::Draining);
         // What another process accepts from needs nothing but to be left to it.
         if !self.listener.is_shared() {
             self.empty_queue().await;
@@ -480,7 +478,7 @@ impl<S: HttpService> Running<S> {
         let accepted = poll_fn(|cx| {
             let accepted = self.listener.poll_accept(cx);
             if accepted.is_pending() {
-                self.shared.set_backlog(None);
+                self.shared.note_accepts();
             }
             accepted
         });
@@ -517,9 +515,8 @@ impl<S: HttpService> Running<S> {
 
     fn spawn(&mut self, stream: Stream, peer: Peer, permit: OwnedSemaphorePermit) {
         self.accepted = Some(Instant::now());
-        self.shared.set_backlog(None);
-        let connection = Connection::new(Arc::clone(&self.shared), peer);
-        let connection = self.shared.connections.enter(connection);
+        self.shared.note_accepts();
+        let connection = self.shared.connect(peer);
         let service = self.service.clone();
         let security = self.security.clone();
         conversation::spawn(stream, security, connection, service, permit);
@@ -548,7 +545,7 @@ impl CutOnDrop {
     fn new(shared: Shared) -> Self {
         let shared = Arc::new(shared);
         let registration = shared
-            .lifecycle
+            .lifecycle()
             .serving
             .enter_shared(Arc::clone(&shared) as _);
         Self {
@@ -568,7 +565,7 @@ impl Deref for CutOnDrop {
 
 impl Drop for CutOnDrop {
     fn drop(&mut self) {
-        self.shared.set_mood(Mood::Cut);
+        self.shared.reach(Stage::Cut);
     }
 }
 
@@ -579,7 +576,7 @@ async fn wait_for_drain(lifecycle: &Lifecycle, shared: &Shared, drains_last: boo
         lifecycle.others_drained().await;
     } else {
         lifecycle.reached(Phase::LameDuck).await;
-        shared.set_mood(Mood::LameDuck);
+        shared.reach(Stage::LameDuck);
         lifecycle.reached(Phase::Draining).await;
     }
     // A listener that a successor may accept from must not be sealed.
@@ -589,6 +586,6 @@ async fn wait_for_drain(lifecycle: &Lifecycle, shared: &Shared, drains_last: boo
 /// Waits until the connections are given up, and ends them.
 async fn cut_short(lifecycle: &Lifecycle, shared: &Shared) {
     lifecycle.reached(Phase::Stopping).await;
-    shared.set_mood(Mood::Cut);
+    shared.reach(Stage::Cut);
     shared.connections.empty().await;
 }

@@ -37,15 +37,10 @@ pub struct Status {
 pub fn status() -> Status {
     let lifecycle = Lifecycle::current_or_detached();
     let servers = lifecycle.serving.members();
-    let connections = servers.iter().map(|server| server.connections());
-    let connections: Vec<_> = connections.flatten().collect();
     Status {
         phase: lifecycle.phase(),
-        requests: connections
-            .iter()
-            .map(|connection| connection.request_count)
-            .sum(),
-        connections: connections.len(),
+        requests: lifecycle.tally.in_flight(),
+        connections: servers.iter().map(|server| server.connection_count()).sum(),
         tasks: lifecycle.tasks.len(),
     }
 }

@@ -39,6 +39,11 @@ pub(crate) fn printable(text: &str, max: usize) -> String {
     line
 }
 
+/// Counts `what`, as in `2 requests`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A span of time as people write it: `350 ms`, `1.9 s`, `5 s`, `90 s`.
 pub(crate) struct Span(pub(crate) Duration);
 

@@ -9,7 +9,7 @@ use super::strays::Strays;
 use super::ticket::Ticket;
 use super::tunnels::Tunnels;
 use crate::lifecycle::registry::Registry;
-use crate::model::mood::Mood;
+use crate::model::stage::Stage;
 use crate::serve::Shared;
 
 /// One adapted server.
@@ -48,7 +48,8 @@ impl Adapter {
     /// Returns where to look for the connection of a request, if that is worth it: HTTP/2 has a task for each
     /// stream, and who calls elsewhere once does it again, but in a lame duck it is worth it all the same.
     pub(super) fn may_search(&self, is_http1: bool) -> Option<&Shared> {
-        let is_worth_it = self.shared.is(Mood::LameDuck) || (is_http1 && !self.strays.has_http1());
+        let is_worth_it =
+            self.shared.has_reached(Stage::LameDuck) || (is_http1 && !self.strays.has_http1());
         is_worth_it.then_some(&*self.shared)
     }
 }

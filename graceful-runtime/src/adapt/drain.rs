@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::adapter::Adapter;
 use super::listener::{Acceptor, Queue};
-use crate::model::mood::Mood;
 use crate::model::phase::Phase;
+use crate::model::stage::Stage;
 use crate::serve::{HANDSHAKES, HEAD_LIMIT};
 
 /// From the trigger to the moment at which the framework is told.
@@ -23,7 +23,7 @@ pub(super) struct Drain {
 impl Drain {
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.adapter.shared);
-        let lifecycle = &shared.lifecycle;
+        let lifecycle = shared.lifecycle();
         let _attendance = lifecycle.attend();
         self.with_acceptor(Acceptor::report);
         lifecycle.serves_in_main();
@@ -35,11 +35,11 @@ impl Drain {
             self.with_acceptor(Acceptor::open);
         }
         lifecycle.reached(Phase::LameDuck).await;
-        shared.set_mood(Mood::LameDuck);
+        shared.reach(Stage::LameDuck);
         lifecycle.reached(Phase::Draining).await;
         // A listener that a successor may accept from must not be sealed.
         lifecycle.restart_decided().await;
-        shared.set_mood(Mood::Draining);
+        shared.reach(Stage::Draining);
         let begin = Instant::now();
         let limit = begin + lifecycle.keep_alive_grace + HEAD_LIMIT;
         // What is left at the limit is busy, and the framework lets it finish.
@@ -50,7 +50,7 @@ impl Drain {
             self.accepted().await;
         }
         // hyper writes `close` beside `upgrade` when it has been told.
-        let limit = begin + shared.goaway_limit();
+        let limit = begin + shared.policy.goaway_limit();
         let _ = timeout_at(limit, self.adapter.upgrading.empty()).await;
         self.adapter.tell();
     }

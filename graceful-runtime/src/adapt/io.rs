@@ -19,7 +19,7 @@ use crate::lifecycle::registry::Member;
 use crate::lifecycle::server::Activity;
 use crate::net::stream::{Peer, Stream};
 use crate::serve::{
-    self, Connection, Due, Followed, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Mood, close, has_unread,
+    self, Connection, Due, Followed, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Stage, close, has_unread,
     may_close_at_once,
 };
 
@@ -152,7 +152,7 @@ impl Io {
             }
             _ => {}
         }
-        if self.connection().is(Mood::Draining) && self.began.is_none() {
+        if self.connection().has_reached(Stage::Draining) && self.began.is_none() {
             self.began = Some(Instant::now());
         }
     }
@@ -202,7 +202,7 @@ impl Io {
 
     /// Ready when the connection is to end although its peer does not read what is written; the task is woken then.
     fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.protocol != Protocol::Http2 || !self.connection().is(Mood::Draining) {
+        if self.protocol != Protocol::Http2 || !self.connection().has_reached(Stage::Draining) {
             return Poll::Pending;
         }
         self.connection().remember(cx.waker());
@@ -257,7 +257,7 @@ impl Io {
             None => {
                 let told = *self.adapter.told.get()?;
                 let quiet = connection.grace_end().max(self.adapter.strays.ended()?);
-                Some(told.max(quiet) + self.adapter.shared.goaway_limit())
+                Some(told.max(quiet) + self.adapter.shared.policy.goaway_limit())
             }
         }
     }

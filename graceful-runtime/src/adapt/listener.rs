@@ -21,7 +21,7 @@ use crate::lifecycle::current::Attendance;
 use crate::lifecycle::report;
 use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
 use crate::net::stream::{Peer, Stream as Socket};
-use crate::serve::{BUSY, Connection};
+use crate::serve::BUSY;
 
 /// The listener of [`adapt`](crate::adapt()): a `Stream` of connections, and axum's `Listener`.
 ///
@@ -94,7 +94,7 @@ impl Listener {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Io> {
         if self.attendance.is_none() {
-            self.attendance = self.acceptor.adapter.shared.lifecycle.attend();
+            self.attendance = self.acceptor.adapter.shared.lifecycle().attend();
         }
         loop {
             if let Some(pause) = &mut self.pause {
@@ -103,12 +103,12 @@ impl Listener {
             }
             let shared = &self.acceptor.adapter.shared;
             let Poll::Ready(accepted) = self.acceptor.poll_accept(cx) else {
-                shared.set_backlog(None);
+                shared.note_accepts();
                 return Poll::Pending;
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    shared.set_backlog(None);
+                    shared.note_accepts();
                     return Poll::Ready(self.acceptor.connect(stream, peer));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
@@ -117,7 +117,7 @@ impl Listener {
                     let complaint = self.complaints.about(&self.acceptor.socket, &error);
                     complaint
                         .into_iter()
-                        .for_each(|line| shared.lifecycle.say(line));
+                        .for_each(|line| shared.lifecycle().say(line));
                     self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
                 }
             }
@@ -231,7 +231,7 @@ impl Acceptor {
         adapter: Arc<Adapter>,
         registration: Arc<Registration>,
     ) -> (Self, watch::Receiver<Queue>) {
-        let begin = match adapter.shared.lifecycle.has_predecessor {
+        let begin = match adapter.shared.lifecycle().has_predecessor {
             true => Queue::Closed,
             false => Queue::Open,
         };
@@ -248,7 +248,7 @@ impl Acceptor {
 
     /// Says where connections may come.
     pub(super) fn report(&self) {
-        let lifecycle = &self.adapter.shared.lifecycle;
+        let lifecycle = self.adapter.shared.lifecycle();
         lifecycle.say(report::listening(&self.socket));
     }
 
@@ -308,8 +308,7 @@ impl Acceptor {
     fn connect(&self, stream: Socket, peer: Peer) -> Io {
         self.state().accepted = Some(Instant::now());
         let shared = &self.adapter.shared;
-        let connection = Connection::new(Arc::clone(shared), peer);
-        let connection = shared.connections.enter(connection);
+        let connection = shared.connect(peer);
         let registration = Arc::clone(&self.registration);
         Io::new(stream, connection, Arc::clone(&self.adapter), registration)
     }

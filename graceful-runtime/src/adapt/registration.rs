@@ -15,7 +15,7 @@ pub(super) struct Registration {
 impl Registration {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let member = shared
-            .lifecycle
+            .lifecycle()
             .serving
             .enter_shared(Arc::clone(&shared) as _);
         Self {

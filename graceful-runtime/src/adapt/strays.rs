@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::model::mood::Mood;
+use crate::model::stage::Stage;
 use crate::serve::Shared;
 
 /// How many there are, and when the last of them ended.
@@ -59,7 +59,7 @@ impl Strays {
             state.ended = Instant::now();
             *state
         });
-        if state.count == 0 && self.shared.is(Mood::Draining) {
+        if state.count == 0 && self.shared.has_reached(Stage::Draining) {
             self.shared.wake_connections();
         }
     }

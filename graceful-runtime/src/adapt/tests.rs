@@ -32,7 +32,7 @@ use crate::lifecycle::server::View;
 use crate::model::phase::Event;
 use crate::net::stream::{Peer, Stream};
 use crate::serve::tests::races::Race;
-use crate::serve::{Connection, HEAD_LIMIT, Mood, Shared};
+use crate::serve::{Connection, HEAD_LIMIT, Options, Shared, Stage};
 
 const GRACE: Duration = Duration::from_millis(200);
 /// The longest round trip that an HTTP/2 client is given.
@@ -63,7 +63,7 @@ impl Adapted {
             Heritage::default(),
         );
         lifecycle.step(Event::Ready);
-        let shared = Arc::new(Shared::new(Arc::clone(&lifecycle), HEAD_LIMIT));
+        let shared = Arc::new(Shared::new(Arc::clone(&lifecycle), Options::default()));
         let registration = Arc::new(Registration::new(Arc::clone(&shared)));
         let adapter = Arc::new(Adapter::new(shared));
         let drain = Drain {
@@ -96,9 +96,7 @@ impl Adapted {
     fn pipe(&self) -> (Io, DuplexStream) {
         let (client, server) = duplex(64 << 10);
         let shared = Arc::clone(&self.adapter.shared);
-        let connection = shared
-            .connections
-            .enter(Connection::new(Arc::clone(&shared), Peer::Unix));
+        let connection = shared.connect(Peer::Unix);
         let io = Io::new(
             Stream::Duplex(server),
             connection,
@@ -119,7 +117,7 @@ impl Adapted {
 
     fn lame_duck(&self) {
         self.lifecycle.step(Event::Trigger);
-        self.adapter.shared.set_mood(Mood::LameDuck);
+        self.adapter.shared.reach(Stage::LameDuck);
     }
 
     fn drain(&self) {
@@ -689,8 +687,8 @@ async fn a_stray_stream_is_left_whenever_its_connection_says_so() {
         drop((io, adapted));
         sleep(Duration::from_secs(60)).await;
         assert_eq!(lifecycle.serving.len(), 0);
-        let left = lifecycle.gone.count();
-        let finished = lifecycle.finished.load(Ordering::Relaxed);
+        let left = lifecycle.tally.gone.count();
+        let finished = lifecycle.tally.finished();
         let expected = if is_at_fault { (1, 0) } else { (0, 1) };
         let what = format!("at fault: {is_at_fault}, said first: {is_said_first}");
         assert_eq!((left, finished), expected, "{what}");

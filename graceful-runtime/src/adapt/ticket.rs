@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::strays::Strays;
 use super::tunnels::RequestGuard;
 use crate::lifecycle::registry::Member;
-use crate::model::mood::Mood;
+use crate::model::stage::Stage;
 use crate::net::stream::Peer;
 use crate::serve::{Connection, Guard, InFlightGuard};
 
@@ -53,8 +53,7 @@ impl Origin {
     fn stray(strays: Arc<Strays>) -> Self {
         strays.add();
         let shared = strays.shared();
-        let connection = Connection::new(Arc::clone(shared), Peer::Unknown);
-        Self::Stray(shared.connections.enter(connection), strays)
+        Self::Stray(shared.connect(Peer::Unknown), strays)
     }
 
     /// Tells whether the streams of an HTTP/2 connection are seen, as far as that is known.
@@ -77,7 +76,7 @@ impl Drop for Origin {
     fn drop(&mut self) {
         match self {
             // It may be idle now, and its time may run.
-            Self::Known(connection) if connection.is(Mood::Draining) => connection.wake(),
+            Self::Known(connection) if connection.has_reached(Stage::Draining) => connection.wake(),
             Self::Known(_) => {}
             Self::Stray(connection, strays) => {
                 connection.settle();

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use super::Lifecycle;
 use super::server::{Activity, View};
 use crate::model::phase::Phase;
-use crate::text::Span;
+use crate::text::{Span, count};
 
 /// How many requests, tasks and hooks a line names before it counts the rest.
 const NAMED_MAX: usize = 8;
@@ -241,8 +241,4 @@ impl Display for Census {
         }
         Ok(())
     }
-}
-
-pub(super) fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

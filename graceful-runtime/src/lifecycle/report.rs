@@ -6,10 +6,9 @@ use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal};
 use std::panic::Location;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::census::{Census, count};
+use super::census::Census;
 use super::{Lifecycle, Successor};
 use crate::model::signal::Signal;
 use crate::model::trigger::{Reason, Trigger};
@@ -29,7 +28,7 @@ fn facts_of(lifecycle: &Lifecycle) -> Facts {
         reason: lifecycle
             .trigger()
             .map(|trigger| trigger.reason.to_string()),
-        finished: Some(lifecycle.finished.load(Ordering::Relaxed)),
+        finished: Some(lifecycle.tally.finished()),
         left_ms: left.map(|left| u64::try_from(left).unwrap_or(u64::MAX)),
         ..Facts::default()
     }
@@ -272,7 +271,7 @@ pub(crate) fn interrupted(lifecycle: &Lifecycle) -> Line {
 fn forced(lifecycle: &Lifecycle, why: &str) -> Line {
     let census = Census::take(lifecycle);
     let names = census.named();
-    let counts = counts(lifecycle, census.work());
+    let counts = lifecycle.tally.counts(census.work());
     Line::warn(format!("{why}: cutting {names}; {counts}")).with(Facts {
         requests: Some(census.requests.len()),
         cut: Some(census.work()),
@@ -285,7 +284,7 @@ pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
     let trigger = lifecycle.trigger()?;
     let is_silent = matches!(trigger.reason, Reason::Finished | Reason::Failed);
     let cut = lifecycle.cut_count();
-    if is_silent && ended(lifecycle) + cut == 0 {
+    if is_silent && lifecycle.tally.ended() + cut == 0 {
         return None;
     }
     let spent = Span(trigger.budget.begin().elapsed());
@@ -301,9 +300,9 @@ pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
         }
         None => format!("stopped in {spent}"),
     };
-    let _ = match ended(lifecycle) + cut {
+    let _ = match lifecycle.tally.ended() + cut {
         0 => write!(text, ": no request was in flight"),
-        _ => write!(text, ": {}", counts(lifecycle, cut)),
+        _ => write!(text, ": {}", lifecycle.tally.counts(cut)),
     };
     let is_bad = cut > 0 || matches!(lifecycle.successor(), Some(Successor::Lost(_)));
     let line = match is_bad {
@@ -318,28 +317,6 @@ pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
         },
         ..facts_of(lifecycle)
     }))
-}
-
-/// Returns how many requests have ended since the trigger that were not cut, in whatever way.
-fn ended(lifecycle: &Lifecycle) -> usize {
-    let finished = lifecycle.finished.load(Ordering::Relaxed);
-    finished + lifecycle.gone.count() + lifecycle.timed_out.load(Ordering::Relaxed)
-}
-
-/// Counts how what there was since the trigger has ended.
-fn counts(lifecycle: &Lifecycle, cut: usize) -> String {
-    let finished = count(lifecycle.finished.load(Ordering::Relaxed), "request");
-    let mut text = format!("{finished} finished, {cut} cut");
-    if lifecycle.gone.count() > 0 {
-        let _ = write!(text, ", {}", lifecycle.gone);
-    }
-    match lifecycle.timed_out.load(Ordering::Relaxed) {
-        0 => {}
-        half => {
-            let _ = write!(text, ", {} timed out", count(half, "half request"));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

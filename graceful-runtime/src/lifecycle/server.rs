@@ -9,6 +9,9 @@ use crate::net::stream::Peer;
 
 /// A server that runs; [`serve`](crate::serve()) and [`adapt`](crate::adapt()) have one each.
 pub(crate) trait Server: Debug + Send + Sync {
+    /// Returns how many connections there are.
+    fn connection_count(&self) -> usize;
+
     /// Returns all connections at this moment.
     fn connections(&self) -> Vec<View>;
 
@@ -23,8 +26,6 @@ pub(crate) struct View {
     pub(crate) accepted: Instant,
     /// Those whose response is not completely handed to the kernel, as far as they are known.
     pub(crate) requests: Vec<InFlight>,
-    /// How many those are.
-    pub(crate) request_count: usize,
     pub(crate) activity: Activity,
 }
 

@@ -106,7 +106,7 @@ impl<'a> Patience<'a> {
         };
         // Between two signs of a client of HTTP/2 that reads is what it may take for any other.
         let time = match self.is_sending && self.connection.is_http2() {
-            true => self.connection.shared.goaway_limit().max(TIME_DRAINING),
+            true => self.connection.policy.goaway_limit().max(TIME_DRAINING),
             false => TIME_DRAINING,
         };
         drain.max(self.since) + time

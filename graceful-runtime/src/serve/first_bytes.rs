@@ -191,7 +191,7 @@ impl Patience {
     }
 
     fn limit(&self, connection: &Connection) -> Instant {
-        let header_timeout = connection.shared.header_timeout;
+        let header_timeout = connection.policy.options.header_timeout;
         // A request may begin in the moment in which the one before it ends.
         let began = self.began.map(|began| began.max(connection.last_active()));
         match (connection.drain(), began, self.last_look) {

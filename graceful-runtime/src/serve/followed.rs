@@ -51,7 +51,7 @@ impl Followed {
     /// before, if anything, were whole frames.
     pub(crate) fn follow(&mut self, preface: usize) {
         self.frames = Some(Box::new(Frames::behind_preface(preface)));
-        self.io.connection().note_streams(0, 0);
+        self.io.connection().http2().note_streams(0, 0);
     }
 
     /// Notes bytes of frames that are read.
@@ -62,7 +62,7 @@ impl Followed {
             let has_answered = was_asked && !frames.asks();
             if has_answered && self.ping.is_some_and(|ping| self.response <= ping) {
                 // It has read everything that was before the PING.
-                self.io.connection().note_reading(false);
+                self.io.connection().http2().note_reading(false);
             }
             self.note_frames();
         }
@@ -80,11 +80,13 @@ impl Followed {
     fn note_frames(&mut self) {
         if let Some(frames) = &mut self.frames {
             let connection = self.io.connection();
-            connection.note_streams(frames.open(), frames.half_closed());
+            connection
+                .http2()
+                .note_streams(frames.open(), frames.half_closed());
             connection.note_begin(frames.has_half_request());
             connection.note_given_up(frames.take_given_up());
             if frames.take_goes_on() {
-                connection.note_progress();
+                connection.http2().note_progress();
             }
         }
     }
@@ -107,9 +109,11 @@ impl Followed {
         let connection = self.io.connection();
         if frames.take_responded() {
             self.response = self.sent;
-            connection.note_reading(true);
+            connection.http2().note_reading(true);
         }
-        connection.note_behind_response((self.sent - self.response) as usize);
+        connection
+            .http2()
+            .note_behind_response((self.sent - self.response) as usize);
         self.note_frames();
     }
 
@@ -126,15 +130,15 @@ impl Followed {
             return;
         };
         if self.taking.look(self.sent, stream, connection) {
-            connection.note_progress();
+            connection.http2().note_progress();
         }
         let is_first = !mem::replace(&mut self.has_looked, true);
         if is_first && !connection.is_unread() {
             // The responses before the drain have arrived.
-            connection.note_reading(false);
+            connection.http2().note_reading(false);
         }
         if self.ping.is_some_and(|ping| self.taking.has(ping)) {
-            connection.note_asked();
+            connection.http2().note_asked();
         }
     }
 
@@ -143,7 +147,7 @@ impl Followed {
         let Some(frames) = &mut self.frames else {
             return false;
         };
-        if self.io.connection().answer() == Answer::Presumed
+        if self.io.connection().http2().answer() == Answer::Presumed
             && let Some(answer) = frames.answer()
         {
             self.answer = Bytes::copy_from_slice(&answer);

@@ -35,7 +35,7 @@ pub(super) async fn exchange<S: HttpService>(
     // Or else hyper tries to read in the middle of every request, to notice that the client has gone,
     // and allocates a buffer for it. `Io` notices that as well, and only where a handler takes its time.
     let mut hyper = Builder::new()
-        .half_close(io.notices_the_end() || connection.shared.half_close)
+        .half_close(io.notices_the_end() || connection.policy.options.half_close)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let mut patience = None;

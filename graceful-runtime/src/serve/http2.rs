@@ -16,8 +16,8 @@ use super::connection::Connection;
 use super::first_bytes::HTTP2_PREFACE;
 use super::followed::Followed;
 use super::leaving::{Due, Leaving};
+use super::options::{Http2, KeepAlive};
 use super::service::{HttpService, Tracked};
-use super::settings::{Http2, KeepAlive};
 use super::streams::Streams;
 use super::transport::Io;
 use crate::lifecycle::server::Activity;
@@ -38,7 +38,7 @@ pub(super) async fn exchange<S: HttpService>(io: Io, service: S, connection: &Ar
 /// Has hyper serve the connection; nothing is left of that afterwards but tasks for streams that have ended.
 async fn run<S: HttpService>(io: Followed, service: S, connection: &Arc<Connection>) {
     let service = Tracked::new(service, Arc::clone(connection));
-    let builder = builder(connection.shared.http2);
+    let builder = builder(connection.policy.options.http2);
     let mut hyper = pin!(builder.serve_connection(TokioIo::new(io), service));
     let mut is_told = false;
     let mut leaving = Leaving::default();
@@ -77,14 +77,14 @@ async fn run<S: HttpService>(io: Followed, service: S, connection: &Arc<Connecti
     .await;
 }
 
-fn builder(settings: Http2) -> Builder<Streams> {
+fn builder(options: Http2) -> Builder<Streams> {
     let mut builder = Builder::new(Streams);
     // WebSockets (RFC 8441).
     builder.enable_connect_protocol();
-    if let Some(count) = settings.max_concurrent_streams {
+    if let Some(count) = options.max_concurrent_streams {
         builder.max_concurrent_streams(count);
     }
-    if let Some(KeepAlive { interval, timeout }) = settings.keep_alive {
+    if let Some(KeepAlive { interval, timeout }) = options.keep_alive {
         builder
             .timer(TokioTimer::new())
             .keep_alive_interval(interval)

@@ -37,7 +37,7 @@ impl Leaving {
             true => self.quiet = None,
             false => drop(self.quiet.get_or_insert(now)),
         }
-        let (since, due) = match connection.answer() {
+        let (since, due) = match connection.http2().answer() {
             // Whatever is before the PING has the time that it takes.
             Answer::Far => (moved, Due::Answer),
             // What it takes afterwards does not count.
@@ -45,12 +45,12 @@ impl Leaving {
             // Whoever takes what was written for it may still be there.
             Answer::Presumed => (self.quiet?.max(moved), Due::End),
         };
-        Some((told.max(since) + connection.shared.goaway_limit(), due))
+        Some((told.max(since) + connection.policy.goaway_limit(), due))
     }
 
     /// Returns when the client was last seen to have taken something.
     fn moved(&mut self, connection: &Connection, now: Instant) -> Instant {
-        let progress = connection.progress();
+        let progress = connection.http2().progress();
         match self.moved {
             Some((moved, seen)) if seen == progress => moved,
             _ => {

@@ -41,6 +41,7 @@ impl Requests {
     }
 
     /// Takes out a request, which is there until then.
+    #[inline]
     pub(super) fn remove(&mut self, key: Key) -> Option<InFlight> {
         match key.place() {
             None => self.first.take(),

@@ -15,7 +15,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::service::TowerToHyperService;
 use pin_project_lite::pin_project;
 
-use super::connection::{Connection, InFlightGuard};
+use super::connection::Connection;
+use super::connection::in_flight::InFlightGuard;
 use super::streams::hold_upgraded;
 use crate::net::stream::Peer;
 
@@ -149,7 +150,7 @@ impl<S: HttpService> Service<Request<Incoming>> for Tracked<S> {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let guard = Some(self.connection.begin(&request));
         let is_connect = request.method() == Method::CONNECT;
-        if self.connection.shared.connect_info {
+        if self.connection.policy.options.connect_info {
             add_connect_info(&mut request, self.connection.peer());
         }
         // A panic here would take the other streams of an HTTP/2 connection with it.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 
-use super::connection::InFlightGuard;
+use super::connection::in_flight::InFlightGuard;
 
 thread_local! {
     /// The request by which the stream was upgraded that this thread polls.

@@ -25,7 +25,7 @@ impl Taking {
         let acknowledged = sent.cast_signed() - i64::try_from(left).unwrap_or(i64::MAX);
         let before = mem::replace(&mut self.acknowledged, acknowledged);
         // Short frames become three times as long by TLS.
-        let others = connection.behind_response() * 3 + overhead(stream);
+        let others = connection.http2().behind_response() * 3 + overhead(stream);
         let is_unread = left > others;
         let was_unread = connection.note_unread_by_client(is_unread);
         (was_unread && acknowledged > before) || (is_unread && waits_for_room(stream))
@@ -71,7 +71,8 @@ mod tests {
     use crate::handover::heritage::Heritage;
     use crate::lifecycle::{Lifecycle, Settings};
     use crate::net::stream::Peer;
-    use crate::serve::connection::Shared;
+    use crate::serve::options::Options;
+    use crate::serve::policy::Policy;
 
     #[tokio::test]
     async fn what_is_taken_of_a_response_counts_and_nothing_behind_it() {
@@ -81,8 +82,8 @@ mod tests {
         server.set_nonblocking(true).unwrap();
         let mut stream = Stream::Tcp(TcpStream::from_std(server).unwrap());
         let (lifecycle, _) = Lifecycle::new(Settings::default(), Heritage::default());
-        let shared = Shared::new(lifecycle, Duration::from_secs(1));
-        let connection = Connection::new(Arc::new(shared), Peer::Tcp(peer));
+        let policy = Policy::new(lifecycle, Options::default());
+        let connection = Connection::new(Arc::new(policy), Peer::Tcp(peer));
         let mut taking = Taking::default();
         assert!(!taking.look(0, &stream, &connection), "nothing was sent");
 
@@ -100,7 +101,9 @@ mod tests {
         assert!(!taking.has(sent));
 
         // The same, where all of it is something else.
-        connection.note_behind_response(usize::try_from(sent).unwrap());
+        connection
+            .http2()
+            .note_behind_response(usize::try_from(sent).unwrap());
         assert!(!taking.look(sent, &stream, &connection));
         assert!(!connection.is_unread());
         let mut some = vec![0; 1 << 20];
@@ -108,7 +111,7 @@ mod tests {
         sleep(Duration::from_millis(10)).await;
         assert!(!taking.look(sent, &stream, &connection));
 
-        connection.note_behind_response(0);
+        connection.http2().note_behind_response(0);
         taking.look(sent, &stream, &connection);
         client
             .set_read_timeout(Some(Duration::from_secs(1)))

@@ -21,17 +21,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::races::Race;
-use super::connection::{Connection, Shared};
+use super::connection::Connection;
 use super::conversation;
 use super::first_bytes::HTTP2_PREFACE;
 use super::followed::Followed;
+use super::options::Options;
 use super::security::Security;
+use super::shared::Shared;
 use super::transport::Io;
 use crate::config::Config;
 use crate::handover::heritage::Heritage;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::server::Activity;
-use crate::model::mood::Mood;
+use crate::model::stage::Stage;
 use crate::net::stream::{Peer, Stream};
 
 const GRACE: Duration = Duration::from_millis(200);
@@ -40,6 +42,13 @@ const HEAD_LIMIT: Duration = Duration::from_secs(1);
 /// How long a slow handler takes.
 const SLOW: Duration = Duration::from_secs(5);
 const GET: &str = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
+
+fn options() -> Options {
+    Options {
+        header_timeout: HEADER_TIMEOUT,
+        ..Options::default()
+    }
+}
 
 /// A server of one connection, and the client's end of it.
 struct Pair {
@@ -60,7 +69,7 @@ impl Pair {
             Config::new().keep_alive_grace(GRACE).of_lifecycle(),
             Heritage::default(),
         );
-        Self::of(Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT)), bytes)
+        Self::of(Arc::new(Shared::new(lifecycle, options())), bytes)
     }
 
     /// A pair whose connection is one more of the same server.
@@ -70,8 +79,7 @@ impl Pair {
 
     fn of(shared: Arc<Shared>, bytes: usize) -> Self {
         let (client, server) = duplex(bytes);
-        let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
-        let connection = shared.connections.enter(connection);
+        let connection = shared.connect(Peer::Unix);
         let stream = Stream::Duplex(server);
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let note = Arc::clone(&asked);
@@ -106,7 +114,7 @@ impl Pair {
     }
 
     fn drain(&self) {
-        self.shared.set_mood(Mood::Draining);
+        self.shared.reach(Stage::Draining);
     }
 
     /// Reads one response; empty where the stream ends instead.
@@ -490,7 +498,7 @@ async fn odd_spaces_do_not_add_up_to_a_request() {
             .await;
         assert!(pair.response().await.contains("200 OK"));
     }
-    pair.shared.set_mood(Mood::LameDuck);
+    pair.shared.reach(Stage::LameDuck);
     pair.send(GET).await;
     assert!(pair.rest().await.0.contains("connection: close"));
 }
@@ -509,7 +517,7 @@ async fn a_body_is_never_taken_for_a_request() {
 #[tokio::test(start_paused = true)]
 async fn a_lame_duck_announces_the_close_and_leaves_idle_connections() {
     let mut pair = Pair::idle_for(GRACE * 2).await;
-    pair.shared.set_mood(Mood::LameDuck);
+    pair.shared.reach(Stage::LameDuck);
     sleep(GRACE * 2).await;
     pair.send(GET).await;
     let (rest, _) = pair.rest().await;
@@ -564,8 +572,8 @@ async fn open_streams_are_those_that_the_client_waits_for() {
 /// A connection of HTTP/2 behind the preface.
 fn followed(stream: Stream) -> (Followed, Arc<Connection>) {
     let (lifecycle, _) = Lifecycle::new(Config::new().of_lifecycle(), Heritage::default());
-    let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
-    let connection = Arc::new(Connection::new(shared, Peer::Unix));
+    let shared = Arc::new(Shared::new(lifecycle, options()));
+    let connection = Arc::new(Connection::new(Arc::clone(&shared.policy), Peer::Unix));
     connection.becomes_http2();
     let mut io = Followed::new(Io::new(stream, Bytes::new(), Arc::clone(&connection)));
     io.follow(0);
@@ -604,7 +612,8 @@ async fn whether_a_client_reads_on_is_known_by_what_has_arrived_and_by_its_answe
         io.write_all(RESPONSE).await.unwrap();
         assert!(connection.may_be_sending());
         client.read_exact(&mut [0; RESPONSE.len()]).await.unwrap();
-        connection.shared.set_mood(Mood::Draining);
+        connection.policy.begin_drain(Instant::now(), || false);
+        connection.policy.stage.set(Stage::Draining);
         let mut bytes = [0; 100];
         assert!(timeout(SLOW / 100, io.read(&mut bytes)).await.is_err());
         assert!(!connection.may_be_sending(), "it has arrived");
@@ -670,7 +679,7 @@ async fn a_cut_tells_an_http2_client_which_streams_were_looked_at() {
         .await
         .unwrap();
     sleep(Duration::from_secs(1)).await;
-    pair.shared.set_mood(Mood::Cut);
+    pair.shared.reach(Stage::Cut);
     let mut read = Vec::new();
     pair.client.read_to_end(&mut read).await.unwrap();
     let goaway = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x03\0\0\0\0";
@@ -682,7 +691,7 @@ async fn a_cut_ends_everything_at_once() {
     let mut pair = Pair::new();
     pair.send("GET /slow HTTP/1.1\r\nhost: test\r\n\r\n").await;
     sleep(Duration::from_secs(1)).await;
-    pair.shared.set_mood(Mood::Cut);
+    pair.shared.reach(Stage::Cut);
     assert_eq!(pair.rest().await, (String::new(), Duration::ZERO));
     pair.shared.connections.empty().await;
 }
@@ -695,7 +704,7 @@ async fn what_could_be_written_is_answered() {
             false => Pair::new(),
         };
         let shared = Arc::clone(&pair.shared);
-        race.drain(move || shared.set_mood(Mood::Draining));
+        race.drain(move || shared.reach(Stage::Draining));
         if race.request(&mut pair.client).await.is_ok() {
             let response = pair.response().await;
             assert!(response.contains("200 OK"), "{race:?}: {response:?}");
@@ -710,14 +719,14 @@ async fn who_is_unknown_does_not_hold_the_drain() {
     connection.becomes_http1();
     // A request that nobody has fed.
     let _guard = connection.begin(&Request::new(Empty::<Bytes>::new()));
-    for (mood, after, is_last) in [
-        (Mood::LameDuck, HEAD_LIMIT * 2, false),
-        (Mood::Draining, HEAD_LIMIT / 2, false),
-        (Mood::Draining, HEAD_LIMIT / 2, true),
+    for (stage, after, is_last) in [
+        (Stage::LameDuck, HEAD_LIMIT * 2, false),
+        (Stage::Draining, HEAD_LIMIT / 2, false),
+        (Stage::Draining, HEAD_LIMIT / 2, true),
     ] {
-        pair.shared.set_mood(mood);
+        pair.shared.reach(stage);
         sleep(after).await;
-        assert_eq!(connection.is_last_response(), is_last, "{mood:?}");
+        assert_eq!(connection.is_last_response(), is_last, "{stage:?}");
     }
 }
 
@@ -750,16 +759,15 @@ async fn what_the_runtime_has_not_heard_of_is_answered() {
     let (accepted, _) = listener.accept().await.unwrap();
     let config = Config::new().keep_alive_grace(Duration::ZERO);
     let (lifecycle, _) = Lifecycle::new(config.of_lifecycle(), Heritage::default());
-    let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
-    let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
-    let connection = shared.connections.enter(connection);
+    let shared = Arc::new(Shared::new(lifecycle, options()));
+    let connection = shared.connect(Peer::Unix);
     let (stream, service) = (Stream::Tcp(accepted), service_fn(answer));
     conversation::spawn(stream, Security::ClearText, connection, service, ());
     // The task has found nothing to read.
     sleep(Duration::from_millis(1)).await;
 
     client.write_all(GET.as_bytes()).unwrap();
-    shared.set_mood(Mood::Draining);
+    shared.reach(Stage::Draining);
     // The other end answers only while this task waits.
     let read = tokio::task::spawn_blocking(move || {
         let mut read = String::new();
@@ -777,9 +785,9 @@ async fn a_silent_connection_has_not_begun_a_handshake() {
     let (accepted, _) = listener.accept().await.unwrap();
     let config = Config::new().keep_alive_grace(Duration::ZERO);
     let (lifecycle, _) = Lifecycle::new(config.of_lifecycle(), Heritage::default());
-    let shared = Arc::new(Shared::new(lifecycle, HEADER_TIMEOUT));
-    let connection = Connection::new(Arc::clone(&shared), Peer::Unix);
-    shared.set_mood(Mood::Draining);
+    let shared = Arc::new(Shared::new(lifecycle, options()));
+    let connection = Connection::new(Arc::clone(&shared.policy), Peer::Unix);
+    shared.reach(Stage::Draining);
     let mut stream = Stream::Tcp(accepted);
     let mut patience = super::first_bytes::Patience::default();
     assert!(!patience.first_byte(&mut stream, &connection).await);

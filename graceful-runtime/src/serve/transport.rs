@@ -81,7 +81,7 @@ impl Io {
             self.note_unread();
             return is_lost;
         }
-        if !self.connection.shared.half_close {
+        if !self.connection.policy.options.half_close {
             return match self.stream().poll_unread(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => true,
                 Poll::Ready(Ok(count)) => {

@@ -19,7 +19,9 @@ use super::{Awaits, Body, Framing, KEPT, Told, head_length};
 use crate::handover::heritage::Heritage;
 use crate::lifecycle::{Lifecycle, Settings};
 use crate::net::stream::{Peer, Stream};
-use crate::serve::connection::{Connection, Shared};
+use crate::serve::connection::Connection;
+use crate::serve::options::Options;
+use crate::serve::policy::Policy;
 use crate::serve::service::Tracked;
 use crate::serve::transport::Io;
 
@@ -44,8 +46,8 @@ struct Known {
 /// Feeds hyper with `pieces`, one after the other.
 fn serve(pieces: &[&[u8]], handler: Handler) -> Known {
     let (lifecycle, _) = Lifecycle::new(Settings::default(), Heritage::default());
-    let shared = Arc::new(Shared::new(lifecycle, std::time::Duration::MAX));
-    let connection = Arc::new(Connection::new(shared, Peer::Unix));
+    let policy = Arc::new(Policy::new(lifecycle, Options::default()));
+    let connection = Arc::new(Connection::new(policy, Peer::Unix));
     connection.becomes_http1();
     let requests = Arc::new(AtomicUsize::new(0));
     let read = Arc::new(AtomicUsize::new(0));

@@ -69,7 +69,7 @@ async fn behind_any_spelling_the_last_response_says_close() {
                 pair.send(&spelt(spelling, "/read")).await;
                 assert!(!pair.response().await.contains("connection: close"));
             }
-            pair.shared.set_mood(Mood::LameDuck);
+            pair.shared.reach(Stage::LameDuck);
             pair.send(&spelt(spelling, "/read")).await;
             let (rest, took) = pair.rest().await;
             assert_eq!(count(&rest, "200 OK"), 1, "{spelling:?}: {rest}");
@@ -83,7 +83,7 @@ async fn behind_any_spelling_the_last_response_says_close() {
 async fn an_early_response_that_ends_the_connection_says_close() {
     for field in ["content-length: 100", "transfer-encoding: chunked"] {
         let mut pair = Pair::new();
-        pair.shared.set_mood(Mood::LameDuck);
+        pair.shared.reach(Stage::LameDuck);
         pair.send(&format!("POST / HTTP/1.1\r\n{field}\r\n\r\n"))
             .await;
         let (rest, took) = pair.rest().await;
@@ -138,7 +138,7 @@ async fn behind_a_pipeline_of_any_length_the_last_response_says_close() {
         const COUNT: usize = 60_000;
         pair.send(&spelt(spelling, "/read").repeat(COUNT)).await;
         sleep(Duration::from_millis(1)).await;
-        pair.shared.set_mood(Mood::LameDuck);
+        pair.shared.reach(Stage::LameDuck);
         pair.send(GET).await;
         let (rest, _) = pair.rest().await;
         assert_eq!(count(&rest, "200 OK"), COUNT + 1, "{spelling:?}");

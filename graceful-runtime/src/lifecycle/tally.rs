@@ -1,0 +1,69 @@
+//! What is counted as it happens, so that nobody has to look at every connection to know.
+
+use std::fmt::{self, Write as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::gone::Gone;
+use crate::text::count;
+
+/// The requests of all servers.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Those whose responses have not been handed to the kernel.
+    in_flight: AtomicUsize,
+    /// Those that were answered since the trigger.
+    finished: AtomicUsize,
+    /// Those that had begun to come since the trigger, and did not come to their end in time.
+    timed_out: AtomicUsize,
+    /// Those that were dropped since the trigger because their clients had gone.
+    pub(crate) gone: Gone,
+}
+
+impl Tally {
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn end(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_finished(&self, count: usize) {
+        self.finished.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn finished(&self) -> usize {
+        self.finished.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_timed_out(&self) {
+        self.timed_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many requests have ended since the trigger that were not cut, in whatever way.
+    pub(super) fn ended(&self) -> usize {
+        self.finished() + self.gone.count() + self.timed_out.load(Ordering::Relaxed)
+    }
+
+    /// Says how what there was since the trigger has ended, where `cut` pieces of work were cut.
+    pub(super) fn counts(&self, cut: usize) -> impl fmt::Display {
+        let finished = count(self.finished(), "request");
+        let mut text = format!("{finished} finished, {cut} cut");
+        if self.gone.count() > 0 {
+            let _ = write!(text, ", {}", self.gone);
+        }
+        match self.timed_out.load(Ordering::Relaxed) {
+            0 => {}
+            half => {
+                let _ = write!(text, ", {} timed out", count(half, "half request"));
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,344 @@
+//! From the begin of a request to the moment at which it is known how it has ended.
+
+use std::sync::Arc;
+use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hyper::{Method, Request, Version};
+use tokio::time::Instant;
+
+use super::Connection;
+use super::Protocol;
+use super::ledger::Ledger;
+use super::link::Condition;
+use crate::lifecycle::request::InFlight;
+use crate::lifecycle::tally::Tally;
+use crate::model::phase::Phase;
+use crate::model::stage::Stage;
+use crate::serve::framing::Body;
+use crate::serve::requests::Key;
+use crate::serve::strays::Unmade;
+
+/// Responses up to this size fit into a socket's buffer (`tcp_wmem`'s initial size), so that they are
+/// as good as written when hyper has them.
+const SMALL: usize = 16 << 10;
+
+/// Whether it is known how a request has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Counted,
+    /// Its response may not have been written yet, or its stream not have been seen to end.
+    Open,
+}
+
+impl Connection {
+    /// Notes that a request begins; it is in flight until the guard is dropped.
+    #[inline]
+    pub(crate) fn begin<B: hyper::body::Body>(
+        self: &Arc<Self>,
+        request: &Request<B>,
+    ) -> InFlightGuard {
+        let body = match request.body().is_end_stream() {
+            true => Body::Complete,
+            false => Body::new(request.body().size_hint().exact()),
+        };
+        // Nobody may ask for the body of a response to HEAD.
+        let stream = (request.version() == Version::HTTP_2)
+            .then(|| AtomicBool::new(request.method() == Method::HEAD));
+        let request = InFlight {
+            started: Instant::now(),
+            method: request.method().clone(),
+            path: request.uri().path_and_query().cloned(),
+            is_upgraded: false,
+        };
+        self.tally().begin();
+        self.in_flight.begin();
+        self.arrivals.begin(body);
+        let (key, is_another_written) = self.ledger().begin(request);
+        if is_another_written {
+            self.tally().end();
+        }
+        InFlightGuard {
+            connection: Arc::clone(self),
+            key,
+            size: 0,
+            stream,
+        }
+    }
+
+    /// Notes the end of a request; `is_made`: of its response, where that is known.
+    #[inline]
+    fn end(&self, key: Key, size: usize, is_made: Option<bool>) {
+        let mut ledger = self.ledger();
+        let request = ledger.end(key);
+        let is_draining = self.policy.lifecycle.phase() >= Phase::LameDuck;
+        match is_draining || size > SMALL {
+            true => self.leave_open(ledger, request, size, is_made, is_draining),
+            false => {
+                drop(ledger);
+                self.tally().end();
+            }
+        }
+        let is_elsewhere = match self.is_http2() {
+            true => self.in_flight.end_elsewhere(&self.policy.stage),
+            false => {
+                self.in_flight.end();
+                false
+            }
+        };
+        if is_elsewhere {
+            // hyper has no reason to look at the connection when its last stream ends.
+            self.wake();
+        }
+    }
+
+    /// Leaves open how a request has ended whose response may not have been written; counts it where it is known.
+    #[cold]
+    fn leave_open(
+        &self,
+        mut ledger: MutexGuard<'_, Ledger>,
+        request: Option<InFlight>,
+        size: usize,
+        is_made: Option<bool>,
+        is_draining: bool,
+    ) {
+        let fate = match is_draining {
+            true => self.end_in_drain(request.as_ref(), is_made),
+            false => Fate::Open,
+        };
+        let mut is_over = true;
+        if fate == Fate::Open {
+            match request {
+                Some(request) if is_draining && is_made == Some(false) => {
+                    ledger.keep_unmade(request);
+                }
+                // A small one is not kept: it would keep hyper's buffer, too.
+                Some(request) if size > SMALL => {
+                    is_over = ledger.keep_unwritten(request).is_some();
+                }
+                _ => {}
+            }
+            self.unsettled.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(ledger);
+        if is_over {
+            self.tally().end();
+        }
+        if self.link.is_closing() {
+            // A handler that panicked, or kept its thread: nobody looks at the connection any more.
+            self.settle();
+        }
+    }
+
+    /// Counts a request that ends since the trigger, if it is known how.
+    #[cold]
+    fn end_in_drain(&self, request: Option<&InFlight>, is_made: Option<bool>) -> Fate {
+        if self.is_cut() {
+            return Fate::Counted;
+        }
+        let has_gone = match is_made {
+            Some(is_made) => !is_made && self.take_given_up(),
+            None => self.link.is_at_best(Condition::Ended),
+        };
+        match request {
+            Some(request) if has_gone => {
+                self.tally().gone.add(|| self.name(request));
+                Fate::Counted
+            }
+            _ => Fate::Open,
+        }
+    }
+
+    /// Tells whether what is in flight is given up, and counted and named as such.
+    fn is_cut(&self) -> bool {
+        self.policy.lifecycle.is_cut() || self.has_reached(Stage::Cut)
+    }
+
+    /// Says what is asked, and who asks.
+    fn name(&self, request: &InFlight) -> String {
+        format!("{request} from {}", self.peer)
+    }
+
+    /// Notes that the client has given up on so many streams of HTTP/2, or has gone with them.
+    pub(in crate::serve) fn note_given_up(&self, streams: usize) {
+        if streams > 0 && self.policy.lifecycle.phase() >= Phase::LameDuck {
+            self.given_up.fetch_add(streams, Ordering::Relaxed);
+            self.policy.strays.note_given_up(streams);
+        }
+    }
+
+    /// Tells whether a request whose response was not made to its end may be one of those that were given up, and
+    /// takes it for it.
+    fn take_given_up(&self) -> bool {
+        let less = |count: usize| count.checked_sub(1);
+        self.given_up
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
+    }
+
+    /// Notes that the response switches protocols, for the rest of the connection.
+    fn upgrade(&self, key: Key) {
+        let mut ledger = self.ledger();
+        ledger.upgraded_by = ledger.in_flight.get(key).cloned();
+        drop(ledger);
+        self.arrivals.unfollow();
+        self.set_protocol(Protocol::Upgraded);
+    }
+
+    /// Notes that nothing more of what hyper was given will be handed to the kernel.
+    #[inline]
+    pub(crate) fn settle(&self) {
+        if self.unsettled.load(Ordering::Relaxed) > 0 {
+            self.settle_requests();
+        }
+    }
+
+    /// Does so where all responses have been handed to the kernel.
+    #[inline]
+    pub(in crate::serve) fn settle_if_written(&self) {
+        if self.unsettled.load(Ordering::Relaxed) > 0 && !self.is_busy() {
+            self.settle_requests();
+        }
+    }
+
+    #[cold]
+    fn settle_requests(&self) {
+        let mut count = self.unsettled.swap(0, Ordering::Relaxed) as usize;
+        let (unwritten, unmade) = self.ledger().settle();
+        if unwritten.is_some() {
+            self.tally().end();
+        }
+        let lifecycle = &self.policy.lifecycle;
+        if lifecycle.phase() < Phase::LameDuck {
+            return;
+        }
+        for request in unmade {
+            if self.has_ended_unmade(&request) {
+                count = count.saturating_sub(1);
+            }
+        }
+        // Of HTTP/2, whose responses are many at a time, the pieces know.
+        let is_lost = self.link.is_at_best(Condition::Broken) || self.link.is_blocked();
+        if !is_lost || self.is_http2() {
+            return self.tally().add_finished(count);
+        }
+        if self.is_cut() {
+            return;
+        }
+        let name = unwritten.map(|request| self.name(&request));
+        for _ in 0..count {
+            let unnamed = || format!("a request from {}", self.peer);
+            self.tally()
+                .gone
+                .add(|| name.clone().unwrap_or_else(unnamed));
+        }
+    }
+
+    /// Counts a request whose response was not made to its end, unless its handler ended it; tells whether it has.
+    fn has_ended_unmade(&self, request: &InFlight) -> bool {
+        let name = self.name(request);
+        let end = match self.open_streams() {
+            Some(_) if self.take_given_up() => Unmade::GivenUp(name),
+            Some(_) => Unmade::Ended,
+            None => self.policy.strays.end(name),
+        };
+        match end {
+            Unmade::Ended => return false,
+            Unmade::GivenUp(name) => self.tally().gone.add(|| name),
+            Unmade::Open => {}
+        }
+        true
+    }
+
+    #[inline]
+    fn tally(&self) -> &Tally {
+        &self.policy.lifecycle.tally
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.ledger().settle().0.is_some() {
+            self.tally().end();
+        }
+    }
+}
+
+/// Keeps a request in flight.
+#[derive(Debug)]
+pub(crate) struct InFlightGuard {
+    connection: Arc<Connection>,
+    key: Key,
+    /// How many bytes the response has had so far.
+    size: usize,
+    /// Where it is a stream of HTTP/2: whether its response has been made to its end.
+    stream: Option<AtomicBool>,
+}
+
+impl InFlightGuard {
+    #[inline]
+    pub(in crate::serve) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Notes that the connection, or the stream of HTTP/2, goes on in another protocol.
+    #[cold]
+    pub(crate) fn upgrade(&self) {
+        if self.is_http2() {
+            self.connection.ledger().in_flight.upgrade(self.key);
+            self.finish();
+        } else {
+            self.connection.upgrade(self.key);
+        }
+    }
+
+    /// Notes that some stream of the connection goes on in another protocol, and that its end will not be seen.
+    #[cfg(feature = "adapt")]
+    pub(crate) fn upgrade_connection(&self) {
+        self.connection.upgrade(self.key);
+        self.finish();
+    }
+
+    #[inline]
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.size += bytes;
+    }
+
+    #[inline]
+    pub(in crate::serve) fn is_http2(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Notes that the response has been made to its end, or is not to be: what is dropped before may be given up by
+    /// the client. Only streams have to be told; where a connection of HTTP/1 is lost, it is known.
+    #[inline]
+    pub(crate) fn finish(&self) {
+        if let Some(is_made) = &self.stream {
+            is_made.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that a piece of the response has been thrown away.
+    #[cold]
+    pub(in crate::serve) fn give_up(&self) {
+        if let Some(is_made) = &self.stream {
+            is_made.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+impl AsMut<Self> for InFlightGuard {
+    fn as_mut(&mut self) -> &mut Self {
+        self
+    }
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        let is_made = self
+            .stream
+            .as_ref()
+            .map(|made| made.load(Ordering::Relaxed));
+        self.connection.end(self.key, self.size, is_made);
+    }
+}

@@ -1,0 +1,74 @@
+//! The requests of one connection: which are in flight, and which have ended so that it is not known how.
+
+use tokio::time::Instant;
+
+use crate::lifecycle::request::InFlight;
+use crate::serve::requests::{Key, Requests};
+
+/// What one connection has of requests. Whoever changes it counts in the tally as it says.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) in_flight: Requests,
+    /// The last request, where its response is so large that it may not have been written yet.
+    unwritten: Option<InFlight>,
+    /// Requests of HTTP/2 that ended in the drain before their responses were made to their end.
+    unmade: Vec<InFlight>,
+    /// The request by which the connection was upgraded.
+    pub(super) upgraded_by: Option<InFlight>,
+    /// When the last request ended, or the connection was accepted.
+    pub(super) last_active: Instant,
+}
+
+impl Ledger {
+    pub(super) fn new(accepted: Instant) -> Self {
+        Self {
+            in_flight: Requests::default(),
+            unwritten: None,
+            unmade: Vec::new(),
+            upgraded_by: None,
+            last_active: accepted,
+        }
+    }
+
+    /// Adds a request; tells whether another one is in flight no more, since its response has been written by now.
+    #[inline]
+    pub(super) fn begin(&mut self, request: InFlight) -> (Key, bool) {
+        let is_written = self.unwritten.take().is_some();
+        (self.in_flight.insert(request), is_written)
+    }
+
+    /// Takes out a request that has ended.
+    #[inline]
+    pub(super) fn end(&mut self, key: Key) -> Option<InFlight> {
+        self.last_active = Instant::now();
+        self.in_flight.remove(key)
+    }
+
+    /// Keeps a request whose response may not have been written yet; returns the one that was kept before.
+    pub(super) fn keep_unwritten(&mut self, request: InFlight) -> Option<InFlight> {
+        self.unwritten.replace(request)
+    }
+
+    pub(super) fn keep_unmade(&mut self, request: InFlight) {
+        self.unmade.push(request);
+    }
+
+    /// Tells whether nothing is in flight that could be named.
+    pub(super) fn has_no_names(&self) -> bool {
+        self.in_flight.len() == 0 && self.unwritten.is_none()
+    }
+
+    /// Takes out what is kept of requests that have ended.
+    pub(super) fn settle(&mut self) -> (Option<InFlight>, Vec<InFlight>) {
+        (self.unwritten.take(), std::mem::take(&mut self.unmade))
+    }
+
+    /// Returns those whose response is not completely handed to the kernel.
+    pub(super) fn named(&self) -> Vec<InFlight> {
+        self.in_flight
+            .iter()
+            .chain(&self.unwritten)
+            .cloned()
+            .collect()
+    }
+}

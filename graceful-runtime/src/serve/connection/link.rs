@@ -1,0 +1,78 @@
+//! What the socket of a connection tells of its peer.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+/// What is known; written by the task of the connection alone.
+#[derive(Debug)]
+pub(super) struct Link {
+    condition: AtomicU8,
+    /// The socket has not taken everything that hyper wrote.
+    is_blocked: AtomicBool,
+    /// In a drain, and while it is closed: the client has not taken the whole of a response.
+    is_unread: AtomicBool,
+    is_closing: AtomicBool,
+}
+
+/// How much of a connection is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Condition {
+    Whole,
+    /// The client has closed its side, or has gone.
+    Ended,
+    /// A write has failed, so that something of what hyper was given will never be read.
+    Broken,
+}
+
+impl Link {
+    pub(super) fn new() -> Self {
+        Self {
+            condition: AtomicU8::new(Condition::Whole as u8),
+            is_blocked: AtomicBool::new(false),
+            is_unread: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that the connection is as bad as that, or worse.
+    #[cold]
+    pub(super) fn worsen(&self, condition: Condition) {
+        self.condition.fetch_max(condition as u8, Ordering::Relaxed);
+    }
+
+    /// Tells whether the connection is as bad as that, or worse.
+    #[inline]
+    pub(super) fn is_at_best(&self, condition: Condition) -> bool {
+        self.condition.load(Ordering::Relaxed) >= condition as u8
+    }
+
+    /// Notes whether the socket took what hyper wrote.
+    #[inline]
+    pub(super) fn note_write(&self, is_blocked: bool) {
+        self.is_blocked.store(is_blocked, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the client has not taken the whole of a response; returns whether it had not before.
+    pub(super) fn note_unread(&self, is_unread: bool) -> bool {
+        self.is_unread.swap(is_unread, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_unread(&self) -> bool {
+        self.is_unread.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the connection is being closed; tells whether it was already.
+    pub(super) fn note_closing(&self) -> bool {
+        self.is_closing.swap(true, Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,87 @@
+//! How one server treats its connections: what its user has chosen, and how far it has come in ending them.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::drain::GOAWAY_LIMIT;
+use super::options::Options;
+use super::strays::Strays;
+use crate::lifecycle::Lifecycle;
+use crate::model::stage::{CurrentStage, Stage};
+
+/// What the connections of one server share.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(super) options: Options,
+    pub(super) stage: CurrentStage,
+    drain: OnceLock<Drain>,
+    /// Streams of HTTP/2 of which it is not known on what connection they are.
+    pub(super) strays: Strays,
+}
+
+/// What is known of a drain from its begin on.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    begin: Instant,
+    /// Requests were answered just before it, or are in flight.
+    was_busy: bool,
+}
+
+impl Policy {
+    pub(super) fn new(lifecycle: Arc<Lifecycle>, options: Options) -> Self {
+        Self {
+            strays: Strays::new(Arc::clone(&lifecycle)),
+            lifecycle,
+            options,
+            stage: CurrentStage::new(),
+            drain: OnceLock::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has_reached(&self, stage: Stage) -> bool {
+        self.stage.has_reached(stage)
+    }
+
+    /// Notes that the drain begins; only the first call counts.
+    pub(super) fn begin_drain(&self, begin: Instant, was_busy: impl FnOnce() -> bool) {
+        self.drain.get_or_init(|| Drain {
+            begin,
+            was_busy: was_busy(),
+        });
+    }
+
+    /// Returns when the drain began.
+    #[inline]
+    pub(crate) fn drain(&self) -> Option<Instant> {
+        self.has_reached(Stage::Draining)
+            .then(|| self.drain.get().map(|drain| drain.begin))
+            .flatten()
+    }
+
+    /// Returns until when a connection, idle since `last_active` or new since then, may still bring a request while
+    /// draining.
+    ///
+    /// Where requests came just before the drain, they go on coming, and a proxy takes any of the connections
+    /// that it keeps for them, however long it has not used that one; so each is given the time to be told.
+    pub(super) fn grace_end(&self, last_active: Instant) -> Instant {
+        let begin = match self.drain.get() {
+            Some(drain) if drain.was_busy => drain.begin.max(last_active),
+            _ => last_active,
+        };
+        begin + self.lifecycle.keep_alive_grace
+    }
+
+    /// Returns how long, in a drain, an HTTP/2 client may take to learn of it: to open streams, and to be silent when all have
+    /// ended.
+    ///
+    /// One that does what it should needs a round trip, which ends the wait; a request of its own may cross the GOAWAY.
+    pub(crate) fn goaway_limit(&self) -> Duration {
+        let trigger = self.lifecycle.trigger();
+        let budget = trigger.map_or(Duration::MAX, |trigger| trigger.budget.timeout());
+        GOAWAY_LIMIT.min(budget / 4)
+    }
+}
