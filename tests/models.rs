@@ -12,7 +12,7 @@ mod atomic {
 use loom::sync::Arc;
 use loom::thread;
 
-use mood::{CurrentStage, InFlightCount, Stage};
+use stage::{CurrentStage, InFlightCount, Stage};
 
 #[test]
 fn the_last_request_and_the_drain_cannot_miss_each_other() {

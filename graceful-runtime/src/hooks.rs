@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
-use crate::handover::error::RestartError;
+use crate::handover::error::Kind;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::hook::Hook;
 
@@ -87,7 +87,10 @@ where
 {
     lifecycle().hooks.set_bequest(move || {
         let leaving = leave();
-        Box::pin(async move { leaving.await.map_err(RestartError::new) })
+        Box::pin(async move {
+            let veto = |error: E| Kind::Vetoed(error.to_string()).into();
+            leaving.await.map_err(veto)
+        })
     });
 }
 

@@ -4,7 +4,8 @@ use std::io;
 
 use tokio::sync::oneshot;
 
-use crate::handover::error::RestartError;
+use crate::handover::error::{Kind, RestartError};
+use crate::handover::refusal::Refusal;
 use crate::handover::state::State;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::message::Message;
@@ -35,13 +36,13 @@ use crate::lifecycle::message::Message;
 /// ```
 pub async fn restart() -> Result<(), RestartError> {
     let Some(lifecycle) = Lifecycle::current() else {
-        return Err(RestartError::new("there is no lifecycle around this call"));
+        return Err(Kind::NoLifecycle.into());
     };
     let (answer, answered) = oneshot::channel();
     lifecycle.tell(Message::Restart(Some(answer)));
     answered
         .await
-        .unwrap_or_else(|_| Err(RestartError::new("this process stops already")))
+        .unwrap_or_else(|_| Err(Refusal::Stops.into()))
 }
 
 /// Returns what the process before this one left by [`on_handover`](crate::on_handover); `None` for

@@ -3,6 +3,7 @@
 //! One thread for each hand-over waits for the events of [`ChildState`] and does what the table says. It never polls on a timer.
 
 use std::{
+    error::Error,
     ffi::OsString,
     fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -505,7 +506,14 @@ impl Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Start(_, error) | Self::Channel(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::handover::error::RestartError;
+use crate::handover::error::{Kind, RestartError};
 
 pub(crate) type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -64,9 +64,7 @@ impl Hooks {
         };
         match tokio::time::timeout(limit, (bequest.0)()).await {
             Ok(left) => left.map(Some),
-            Err(_) => Err(RestartError::new(
-                "the hook for the hand-over took too long",
-            )),
+            Err(_) => Err(Kind::HookTooSlow.into()),
         }
     }
 

@@ -15,7 +15,8 @@ use super::signals::Listening;
 use super::succession::{Succession, is_turn};
 use crate::handover::child::{End, Report};
 use crate::handover::dialogue::{ParentEvent, ParentStep};
-use crate::handover::error::RestartError;
+use crate::handover::error::{Kind, RestartError};
+use crate::handover::refusal::Refusal;
 use crate::lifecycle::census::Census;
 use crate::lifecycle::message::Answer;
 use crate::lifecycle::message::Message;
@@ -352,14 +353,8 @@ impl Guardian {
             self.lifecycle.service_manager.reloading();
         }
         let refusal = match &mut self.succession {
-            None => Some(RestartError::new(
-                "this lifecycle does not stand for the process",
-            )),
-            _ if phase == Phase::Starting => {
-                Some(RestartError::new("this process is not ready yet"))
-            }
-            _ if phase.is_triggered() => Some(RestartError::new("this process stops already")),
-            Some(succession) => succession.refusal(),
+            None => Some(Refusal::NotTheProcess),
+            Some(succession) => succession.refusal(phase),
         };
         match (refusal, &mut self.succession) {
             (None, Some(succession)) => {
@@ -372,15 +367,18 @@ impl Guardian {
                 self.step(Event::Restart);
                 self.make_state();
             }
-            (refusal, _) => {
-                let error = refusal.unwrap_or_else(|| RestartError::new("no lifecycle"));
-                self.output.say(report::restart_refused(&error));
-                if phase == Phase::Ready {
-                    self.end_reload(&error);
-                }
-                let _ = answer.map(|answer| answer.send(Err(error)));
-            }
+            (refusal, _) => self.refuse(refusal.unwrap_or(Refusal::NotTheProcess), answer),
         }
+    }
+
+    fn refuse(&self, refusal: Refusal, answer: Option<Answer>) {
+        let error = RestartError::from(refusal);
+        self.output.say(report::restart_refused(&error));
+        if self.lifecycle.phase() == Phase::Ready {
+            self.end_reload(&error);
+        }
+        // Who does not wait for the answer has no use for it.
+        let _ = answer.map(|answer| answer.send(Err(error)));
     }
 
     /// Has the runtime make what the successor inherits.
@@ -392,7 +390,7 @@ impl Guardian {
                 let made = AssertUnwindSafe(lifecycle.hooks.bequeath(limit))
                     .catch_unwind()
                     .await;
-                let state = made.unwrap_or_else(|_| Err(RestartError::new("the hook panicked")));
+                let state = made.unwrap_or_else(|_| Err(Kind::HookPanicked.into()));
                 lifecycle.tell(Message::State(state));
             });
         }
@@ -408,19 +406,19 @@ impl Guardian {
     }
 
     fn on_report(&mut self, report: Report) {
-        match &report {
-            Report::Failed(failure) => self.restart_failed(RestartError::new(failure)),
-            Report::HandedOver { pid, .. } => {
-                self.lifecycle.set_successor(Successor::Serves(*pid));
-                self.output.say(report::handed_over(*pid));
+        match report {
+            Report::Failed(failure) => self.restart_failed(Kind::Failed(failure).into()),
+            Report::HandedOver { pid, taken } => {
+                self.lifecycle.set_successor(Successor::Serves(pid));
+                self.output.say(report::handed_over(pid));
                 if let Some(succession) = &mut self.succession {
-                    succession.hand_over(&report);
+                    succession.hand_over(&taken);
                     succession.conclude(&Ok(()));
                 }
                 self.trigger(Reason::HandedOver);
                 self.lifecycle.set_restarting(false);
             }
-            Report::Lost { pid, end } => self.on_loss(*pid, *end),
+            Report::Lost { pid, end } => self.on_loss(pid, end),
         }
     }
 

@@ -11,18 +11,19 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::handover::child::{Handover, Plan, Report};
 use crate::handover::dialogue::{ParentEvent, ParentStep};
-use crate::handover::error::RestartError;
+use crate::handover::error::{Kind, RestartError};
 use crate::handover::heritage::Heritage;
+use crate::handover::inheritance::Inheritance;
 use crate::handover::parent::Predecessor;
 use crate::handover::predecessors::Predecessors;
 use crate::handover::program::Program;
+use crate::handover::refusal::Refusal;
 use crate::handover::state::State;
-use crate::handover::{Inheritance, Refusal};
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::message::{Answer, Message};
-use crate::net::inherited::{Listeners, Origin};
+use crate::model::phase::Phase;
+use crate::net::inherited::{ListenerId, Listeners, Origin};
 use crate::os::service_manager::ServiceManager;
-use crate::os::shortage::WithRemedy;
 use crate::output::Line;
 use crate::process::pid_file;
 
@@ -226,17 +227,17 @@ impl Succession {
 
     // Handing over.
 
-    /// Tells what speaks against a restart now.
-    pub(crate) fn refusal(&mut self) -> Option<RestartError> {
-        if self.restart.is_some() {
-            return Some(RestartError::new("a restart is under way already"));
-        }
-        Refusal::of_this_process(
-            self.main_of_unit,
-            &self.service_manager,
-            &mut self.predecessors,
-        )
-        .map(RestartError::new)
+    /// Tells what speaks against a restart in `phase`.
+    pub(crate) fn refusal(&mut self, phase: Phase) -> Option<Refusal> {
+        let in_phase = Refusal::in_phase(phase);
+        let of_this_process = || {
+            Refusal::of_this_process(
+                self.main_of_unit,
+                &self.service_manager,
+                &mut self.predecessors,
+            )
+        };
+        in_phase.or_else(of_this_process)
     }
 
     /// Notes that a restart has begun; the state for the successor may still be in the making.
@@ -251,26 +252,25 @@ impl Succession {
     /// Starts the successor with what was made for it. An error is the end of the restart.
     pub(crate) fn start_successor(&mut self, state: Option<Vec<u8>>) -> Result<(), RestartError> {
         if self.restart.is_none() {
-            return Err(Self::stopped_meanwhile());
+            return Err(Kind::Stopped.into());
         }
-        let unprepared = |error: io::Error| {
-            let error = WithRemedy(&error);
-            RestartError::new(format_args!("cannot prepare for a successor: {error}"))
-        };
-        let handover = self.plan(state).map_err(unprepared).and_then(|plan| {
-            let lifecycle = Arc::clone(&self.lifecycle);
-            let pid_file = self.pid_file.clone();
-            Handover::start(plan, move |report| {
-                // A successor that ended at the last moment may have put its own id there.
-                if let (Report::Failed(failure), Some(file)) = (&report, &pid_file)
-                    && let Some(successor) = failure.successor()
-                {
-                    file.restore(successor);
-                }
-                lifecycle.tell(Message::Handover(report));
-            })
-            .map_err(unprepared)
-        })?;
+        let handover = self
+            .plan(state)
+            .map_err(Kind::Unprepared)
+            .and_then(|plan| {
+                let lifecycle = Arc::clone(&self.lifecycle);
+                let pid_file = self.pid_file.clone();
+                Handover::start(plan, move |report| {
+                    // A successor that ended at the last moment may have put its own id there.
+                    if let (Report::Failed(failure), Some(file)) = (&report, &pid_file)
+                        && let Some(successor) = failure.successor()
+                    {
+                        file.restore(successor);
+                    }
+                    lifecycle.tell(Message::Handover(report));
+                })
+                .map_err(Kind::Unprepared)
+            })?;
         if let Some(restart) = &mut self.restart {
             restart.handover = Some(handover);
         }
@@ -294,7 +294,7 @@ impl Succession {
         match self.restart.as_ref().map(|restart| &restart.handover) {
             Some(Some(handover)) => handover.abort(),
             Some(None) => {
-                self.conclude(&Err(Self::stopped_meanwhile()));
+                self.conclude(&Err(Kind::Stopped.into()));
                 self.lifecycle.set_restarting(false);
             }
             None => {}
@@ -312,10 +312,6 @@ impl Succession {
         }
     }
 
-    fn stopped_meanwhile() -> RestartError {
-        RestartError::new("this process was told to stop meanwhile")
-    }
-
     /// Ends the restart, and answers those who asked for it.
     pub(crate) fn conclude(&mut self, result: &Result<(), RestartError>) {
         for answer in self
@@ -329,13 +325,11 @@ impl Succession {
         }
     }
 
-    /// Notes that the successor accepts.
-    pub(crate) fn hand_over(&mut self, report: &Report) {
-        if let Report::HandedOver { taken, .. } = report {
-            self.listeners.share(taken);
-            // It names the successor by now.
-            self.pid_file.iter().for_each(pid_file::Keeper::forget);
-        }
+    /// Notes that the successor accepts, with the listeners that it has taken.
+    pub(crate) fn hand_over(&mut self, taken: &[ListenerId]) {
+        self.listeners.share(taken);
+        // It names the successor by now.
+        self.pid_file.iter().for_each(pid_file::Keeper::forget);
     }
 
     pub(crate) fn path(&self) -> String {
