@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use framing::{Awaits, Body, Framing};
+use framing::{Awaits, Framing, RequestBody};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -112,8 +112,8 @@ fn serve(pieces: &[&[u8]], handler: Handler) -> Known {
     let shared = Rc::new(RefCell::new(Shared::default()));
     let service = service_fn(|request: Request<Incoming>| {
         let body = match request.body().is_end_stream() {
-            true => Body::Complete,
-            false => Body::new(request.body().size_hint().exact()),
+            true => RequestBody::Complete,
+            false => RequestBody::new(request.body().size_hint().exact()),
         };
         shared.borrow_mut().requests += 1;
         shared.borrow_mut().framing.begin(body);

@@ -14,13 +14,13 @@ mod model {
 }
 
 use libfuzzer_sys::fuzz_target;
-use wire::{ToChild, ToParent};
+use wire::{ToSuccessor, ToPredecessor};
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(message) = ToChild::decode(bytes) {
+    if let Ok(message) = ToSuccessor::decode(bytes) {
         assert_eq!(message.encode(), bytes);
     }
-    if let Ok(message) = ToParent::decode(bytes) {
+    if let Ok(message) = ToPredecessor::decode(bytes) {
         assert_eq!(message.encode(), bytes);
     }
 });

@@ -23,11 +23,11 @@
 
 mod adapter;
 mod drain;
+mod entry;
 mod io;
 mod layer;
 mod listener;
 mod origin;
-mod registration;
 mod strays;
 mod ticket;
 mod tunnels;
@@ -39,8 +39,8 @@ use std::sync::Arc;
 
 use self::adapter::Adapter;
 use self::drain::Drain;
+use self::entry::ServerEntry;
 use self::listener::Acceptor;
-use self::registration::Registration;
 use crate::lifecycle::Lifecycle;
 use crate::serve::{HEAD_LIMIT, Options, Shared};
 
@@ -120,9 +120,9 @@ pub fn adapt(
         ..Options::default()
     };
     let shared = Arc::new(Shared::new(lifecycle, options));
-    let registration = Arc::new(Registration::new(Arc::clone(&shared)));
+    let entry = Arc::new(ServerEntry::new(Arc::clone(&shared)));
     let adapter = Arc::new(Adapter::new(shared));
-    let (acceptor, queue) = Acceptor::new(listener, Arc::clone(&adapter), registration);
+    let (acceptor, queue) = Acceptor::new(listener, Arc::clone(&adapter), entry);
     let acceptor = Arc::new(acceptor);
     let drain = Drain {
         adapter: Arc::clone(&adapter),

@@ -9,19 +9,18 @@
 //! 4. A successor is a child of this process, whose end has a status; where a service manager watches, it is an orphan, because
 //!    systemd kills a main process that is not its own child at the next stop.
 //!
-//! [`dialogue`] has the states and the order of the messages; the old side is in [`child`], the new one in [`parent`].
+//! [`dialogue`] has the states and the order of the messages; the old side is in [`successor`], the new one in [`predecessor`].
 
 pub(crate) mod ancestors;
-pub(crate) mod child;
 pub(crate) mod dialogue;
 pub(crate) mod error;
-pub(crate) mod heritage;
 pub(crate) mod inheritance;
-pub(crate) mod parent;
+pub(crate) mod predecessor;
 pub(crate) mod predecessors;
 pub(crate) mod program;
 pub(crate) mod refusal;
 pub(crate) mod state;
+pub(crate) mod successor;
 
 mod channel;
 mod wire;

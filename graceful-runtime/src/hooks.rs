@@ -85,7 +85,7 @@ where
     T: Future<Output = Result<Vec<u8>, E>> + Send + 'static,
     E: fmt::Display,
 {
-    lifecycle().hooks.set_bequest(move || {
+    lifecycle().hooks.set_state_maker(move || {
         let leaving = leave();
         Box::pin(async move {
             let veto = |error: E| Kind::Vetoed(error.to_string()).into();

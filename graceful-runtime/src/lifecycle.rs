@@ -9,6 +9,7 @@ pub(crate) mod registry;
 pub(crate) mod report;
 pub(crate) mod request;
 pub(crate) mod server;
+pub(crate) mod surroundings;
 pub(crate) mod tally;
 pub(crate) mod task;
 
@@ -23,10 +24,10 @@ use self::hook::Hooks;
 use self::message::Message;
 use self::registry::Registry;
 use self::server::Server;
+use self::surroundings::Surroundings;
 use self::tally::Tally;
 use self::task::Task;
-use crate::handover::heritage::Heritage;
-use crate::handover::state::State;
+use crate::handover::state::HandoverState;
 use crate::model::budget::Budget;
 use crate::model::phase::{Event, Phase};
 use crate::model::trigger::{LameDuck, Progress, Reason, Trigger};
@@ -71,7 +72,7 @@ pub(crate) struct Lifecycle {
     pub(crate) hooks: Hooks,
     /// What is inherited, and what would be handed over.
     pub(crate) listeners: Listeners,
-    pub(crate) inherited: Option<State>,
+    pub(crate) inherited: Option<HandoverState>,
     pub(crate) service_manager: ServiceManager,
     /// This process was started to take over from another one.
     pub(crate) has_predecessor: bool,
@@ -121,7 +122,7 @@ pub(crate) struct Servers {
 impl Lifecycle {
     pub(crate) fn new(
         settings: Settings,
-        heritage: Heritage,
+        surroundings: Surroundings,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Message>) {
         let (messages, inbox) = mpsc::unbounded_channel();
         let lifecycle = Self {
@@ -130,11 +131,11 @@ impl Lifecycle {
             serving: Arc::default(),
             tasks: Arc::default(),
             hooks: Hooks::default(),
-            listeners: heritage.listeners,
-            inherited: heritage.state,
-            service_manager: heritage.service_manager,
-            has_predecessor: heritage.has_predecessor,
-            turn: watch::Sender::new(match heritage.has_predecessor {
+            listeners: surroundings.listeners,
+            inherited: surroundings.state,
+            service_manager: surroundings.service_manager,
+            has_predecessor: surroundings.has_predecessor,
+            turn: watch::Sender::new(match surroundings.has_predecessor {
                 true => Turn::Awaited,
                 false => Turn::Come,
             }),

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::handover::error::{Kind, RestartError};
 use crate::handover::refusal::Refusal;
-use crate::handover::state::State;
+use crate::handover::state::HandoverState;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::message::Message;
 
@@ -61,5 +61,9 @@ pub async fn restart() -> Result<(), RestartError> {
 /// ```
 pub fn inherited_state() -> io::Result<Option<Vec<u8>>> {
     let lifecycle = Lifecycle::current_or_detached();
-    lifecycle.inherited.as_ref().map(State::read).transpose()
+    lifecycle
+        .inherited
+        .as_ref()
+        .map(HandoverState::read)
+        .transpose()
 }

@@ -75,7 +75,7 @@ pub(crate) use self::shared::Shared;
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
 #[cfg(feature = "adapt")]
-pub(crate) use self::transport::Io;
+pub(crate) use self::transport::Transport;
 pub(crate) use crate::model::stage::Stage;
 
 #[cfg(test)]

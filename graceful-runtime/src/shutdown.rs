@@ -213,14 +213,14 @@ mod tests {
     use std::time::Duration;
 
     use super::{Reason, Shutdown};
-    use crate::handover::heritage::Heritage;
+    use crate::lifecycle::surroundings::Surroundings;
     use crate::lifecycle::{Lifecycle, Settings};
     use crate::model::phase::Event;
     use crate::model::trigger::LameDuck;
 
     #[test]
     fn it_resolves_with_the_drain_and_stays_resolved() {
-        let (lifecycle, _) = Lifecycle::new(Settings::default(), Heritage::default());
+        let (lifecycle, _) = Lifecycle::new(Settings::default(), Surroundings::default());
         let mut shutdown = Shutdown::new(Arc::clone(&lifecycle));
         let mut cx = Context::from_waker(Waker::noop());
         let mut poll = || std::pin::Pin::new(&mut shutdown).poll(&mut cx).is_ready();

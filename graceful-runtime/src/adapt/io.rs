@@ -13,8 +13,8 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::adapter::Adapter;
+use super::entry::ServerEntry;
 use super::origin;
-use super::registration::Registration;
 use crate::lifecycle::registry::Member;
 use crate::lifecycle::server::Activity;
 use crate::net::stream::{Peer, Stream};
@@ -45,10 +45,10 @@ pub struct Io {
     io: Followed,
     connection: Option<Member<Connection>>,
     adapter: Arc<Adapter>,
-    registration: Arc<Registration>,
+    entry: Arc<ServerEntry>,
     /// As long as the framework must not be told because of this connection.
     undecided: Option<Member<()>>,
-    protocol: Protocol,
+    sniffed: Sniffed,
     /// When the first byte of a request head came that is not complete.
     began: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -60,7 +60,7 @@ pub struct Io {
 
 /// What the first bytes tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
+enum Sniffed {
     /// This many bytes have come, and all of them belong to HTTP/2's preface.
     Unknown(usize),
     Http1,
@@ -68,7 +68,7 @@ enum Protocol {
     Tls,
 }
 
-impl Protocol {
+impl Sniffed {
     fn after(self, bytes: &[u8]) -> Self {
         match (self, bytes) {
             (Self::Unknown(0), [TLS_HANDSHAKE, ..]) => Self::Tls,
@@ -90,11 +90,11 @@ impl Io {
         stream: Stream,
         connection: Member<Connection>,
         adapter: Arc<Adapter>,
-        registration: Arc<Registration>,
+        entry: Arc<ServerEntry>,
     ) -> Self {
         connection.may_become_http1();
         Self {
-            io: Followed::new(serve::Io::new(
+            io: Followed::new(serve::Transport::new(
                 stream,
                 Bytes::new(),
                 Arc::clone(&connection),
@@ -102,8 +102,8 @@ impl Io {
             undecided: Some(adapter.undecided.enter(())),
             connection: Some(connection),
             adapter,
-            registration,
-            protocol: Protocol::Unknown(0),
+            entry,
+            sniffed: Sniffed::Unknown(0),
             began: None,
             timer: None,
             leaving: Leaving::default(),
@@ -136,18 +136,18 @@ impl Io {
 
     fn note_read(&mut self, bytes: &[u8]) {
         self.timer = None;
-        if let Protocol::Unknown(seen) = self.protocol {
-            self.protocol = self.protocol.after(bytes);
-            if self.protocol == Protocol::Http2 {
+        if let Sniffed::Unknown(seen) = self.sniffed {
+            self.sniffed = self.sniffed.after(bytes);
+            if self.sniffed == Sniffed::Http2 {
                 self.io.follow(0);
                 self.io.note_read(&bytes[HTTP2_PREFACE.len() - seen..]);
             }
         }
-        match self.protocol {
-            Protocol::Http2 if self.undecided.take().is_some() => self.connection().becomes_http2(),
-            Protocol::Tls => self.connection().becomes_opaque(),
+        match self.sniffed {
+            Sniffed::Http2 if self.undecided.take().is_some() => self.connection().becomes_http2(),
+            Sniffed::Tls => self.connection().becomes_opaque(),
             // Which requests come on it is not known, so neither is where they end.
-            Protocol::Http1 if self.adapter.strays.has_http1() => {
+            Sniffed::Http1 if self.adapter.strays.has_http1() => {
                 self.connection().becomes_opaque();
             }
             _ => {}
@@ -180,7 +180,7 @@ impl Io {
                 timer.as_mut().reset(limit);
             }
             ready!(timer.as_mut().poll(cx));
-            if self.protocol == Protocol::Tls && self.undecided.take().is_some() {
+            if self.sniffed == Sniffed::Tls && self.undecided.take().is_some() {
                 // The framework ends it, and properly, when it is told.
                 continue;
             }
@@ -189,7 +189,7 @@ impl Io {
                 return Poll::Ready(due);
             }
             let has_unread = self.io.get_ref().is_some_and(has_unread);
-            if has_unread && self.protocol != Protocol::Http2 {
+            if has_unread && self.sniffed != Sniffed::Http2 {
                 // The runtime has not heard of it yet, and will; of HTTP/2 nobody reads it any more.
                 return Poll::Pending;
             }
@@ -202,7 +202,7 @@ impl Io {
 
     /// Ready when the connection is to end although its peer does not read what is written; the task is woken then.
     fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.protocol != Protocol::Http2 || !self.connection().has_reached(Stage::Draining) {
+        if self.sniffed != Sniffed::Http2 || !self.connection().has_reached(Stage::Draining) {
             return Poll::Pending;
         }
         self.connection().remember(cx.waker());
@@ -227,7 +227,7 @@ impl Io {
 
     /// Returns what is due next, and when; `None` where nothing is.
     fn next(&mut self) -> Option<(Instant, Due)> {
-        if self.protocol == Protocol::Http2 {
+        if self.sniffed == Sniffed::Http2 {
             let connection = self.connection.as_ref()?;
             connection.drain()?;
             return self.leaving.next(connection, *self.adapter.told.get()?);
@@ -242,7 +242,7 @@ impl Io {
         if connection.is_busy() || connection.is_upgraded() {
             return None;
         }
-        let is_http1 = matches!(self.protocol, Protocol::Unknown(_) | Protocol::Http1);
+        let is_http1 = matches!(self.sniffed, Sniffed::Unknown(_) | Sniffed::Http1);
         match &self.undecided {
             Some(_) if is_http1 && connection.has_begun() => {
                 let begun = self.began.map_or(drain, |began| began.max(drain));
@@ -340,11 +340,11 @@ impl Drop for Io {
         }
         // Without a runtime, nobody waits any more.
         if let Ok(runtime) = Handle::try_current() {
-            let registration = Arc::clone(&self.registration);
+            let entry = Arc::clone(&self.entry);
             runtime.spawn(async move {
                 close(stream, &connection).await;
                 drop(connection);
-                drop(registration);
+                drop(entry);
             });
         }
     }
@@ -353,7 +353,7 @@ impl Drop for Io {
 impl fmt::Debug for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Io")
-            .field("protocol", &self.protocol)
+            .field("protocol", &self.sniffed)
             .finish_non_exhaustive()
     }
 }
@@ -426,7 +426,7 @@ mod connect_info {
 
 #[cfg(test)]
 mod tests {
-    use super::Protocol::{self, Http1, Http2, Tls, Unknown};
+    use super::Sniffed::{self, Http1, Http2, Tls, Unknown};
     use crate::serve::HTTP2_PREFACE;
 
     #[test]
@@ -444,8 +444,8 @@ mod tests {
         }
         for cut in 0..=HTTP2_PREFACE.len() {
             let (first, second) = HTTP2_PREFACE.split_at(cut);
-            let protocol: Protocol = Unknown(0).after(first).after(second).after(b"frames");
-            assert_eq!(protocol, Http2, "cut at {cut}");
+            let sniffed: Sniffed = Unknown(0).after(first).after(second).after(b"frames");
+            assert_eq!(sniffed, Http2, "cut at {cut}");
         }
     }
 }

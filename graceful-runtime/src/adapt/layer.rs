@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::adapter::Adapter;
 use super::origin;
-use super::ticket::{Origin, Ticket};
+use super::ticket::{RequestOrigin, Ticket};
 use super::tunnels::Tunnels;
 use crate::lifecycle::registry::Member;
 use crate::serve::{Guard, Held};
@@ -98,7 +98,7 @@ where
         if known.is_none() && is_http1 {
             self.adapter.strays.note_http1();
         }
-        let origin = Origin::new(known, &self.adapter.strays);
+        let origin = RequestOrigin::new(known, &self.adapter.strays);
         let is_upgrading = is_http1 && request.headers().contains_key(UPGRADE);
         let is_stream = !is_http1 && origin.shows_streams();
         let ticket = Ticket {

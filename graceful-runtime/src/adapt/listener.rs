@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::adapter::Adapter;
+use super::entry::ServerEntry;
 use super::io::Io;
-use super::registration::Registration;
 use crate::lifecycle::current::Attendance;
 use crate::lifecycle::report;
 use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
@@ -200,7 +200,7 @@ pub(super) struct Acceptor {
     socket: crate::net::listener::Listener,
     adapter: Arc<Adapter>,
     /// The server as the report knows it.
-    registration: Arc<Registration>,
+    entry: Arc<ServerEntry>,
     queue: watch::Sender<Queue>,
     state: Mutex<State>,
 }
@@ -229,7 +229,7 @@ impl Acceptor {
     pub(super) fn new(
         socket: crate::net::listener::Listener,
         adapter: Arc<Adapter>,
-        registration: Arc<Registration>,
+        entry: Arc<ServerEntry>,
     ) -> (Self, watch::Receiver<Queue>) {
         let begin = match adapter.shared.lifecycle().has_predecessor {
             true => Queue::Closed,
@@ -239,7 +239,7 @@ impl Acceptor {
         let acceptor = Self {
             socket,
             adapter,
-            registration,
+            entry,
             queue,
             state: Mutex::default(),
         };
@@ -309,8 +309,8 @@ impl Acceptor {
         self.state().accepted = Some(Instant::now());
         let shared = &self.adapter.shared;
         let connection = shared.connect(peer);
-        let registration = Arc::clone(&self.registration);
-        Io::new(stream, connection, Arc::clone(&self.adapter), registration)
+        let entry = Arc::clone(&self.entry);
+        Io::new(stream, connection, Arc::clone(&self.adapter), entry)
     }
 
     // Nothing that could panic runs under the lock.

@@ -22,13 +22,13 @@ use tower_service::Service as _;
 
 use super::adapter::Adapter;
 use super::drain::Drain;
+use super::entry::ServerEntry;
 use super::listener::Queue;
-use super::registration::Registration;
 use super::{Io, Layer, Layered};
 use crate::config::Config;
-use crate::handover::heritage::Heritage;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::server::View;
+use crate::lifecycle::surroundings::Surroundings;
 use crate::model::phase::Event;
 use crate::net::stream::{Peer, Stream};
 use crate::serve::tests::races::Race;
@@ -51,7 +51,7 @@ const PROTOCOL_ERROR: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\x01";
 struct Adapted {
     lifecycle: Arc<Lifecycle>,
     adapter: Arc<Adapter>,
-    registration: Arc<Registration>,
+    entry: Arc<ServerEntry>,
     /// Whether the framework was told.
     told: watch::Receiver<bool>,
 }
@@ -60,11 +60,11 @@ impl Adapted {
     fn new() -> Self {
         let (lifecycle, _) = Lifecycle::new(
             Config::new().keep_alive_grace(GRACE).of_lifecycle(),
-            Heritage::default(),
+            Surroundings::default(),
         );
         lifecycle.step(Event::Ready);
         let shared = Arc::new(Shared::new(Arc::clone(&lifecycle), Options::default()));
-        let registration = Arc::new(Registration::new(Arc::clone(&shared)));
+        let entry = Arc::new(ServerEntry::new(Arc::clone(&shared)));
         let adapter = Arc::new(Adapter::new(shared));
         let drain = Drain {
             adapter: Arc::clone(&adapter),
@@ -80,7 +80,7 @@ impl Adapted {
         Self {
             lifecycle,
             adapter,
-            registration,
+            entry,
             told,
         }
     }
@@ -101,7 +101,7 @@ impl Adapted {
             Stream::Duplex(server),
             connection,
             Arc::clone(&self.adapter),
-            Arc::clone(&self.registration),
+            Arc::clone(&self.entry),
         );
         (io, client)
     }

@@ -16,7 +16,7 @@ pub(super) struct Ticket {
     pub(super) guard: InFlightGuard,
     /// Where it is a stream of HTTP/2 whose end is seen.
     pub(super) request: Option<RequestGuard<Self>>,
-    pub(super) origin: Origin,
+    pub(super) origin: RequestOrigin,
 }
 
 impl Guard for Ticket {
@@ -39,13 +39,13 @@ impl AsMut<InFlightGuard> for Ticket {
 
 /// The connection that a request came on.
 #[derive(Debug)]
-pub(super) enum Origin {
+pub(super) enum RequestOrigin {
     Known(Arc<Connection>),
     /// A stand-in for the time of the request.
     Stray(Member<Connection>, Arc<Strays>),
 }
 
-impl Origin {
+impl RequestOrigin {
     pub(super) fn new(connection: Option<Arc<Connection>>, strays: &Arc<Strays>) -> Self {
         connection.map_or_else(|| Self::stray(Arc::clone(strays)), Self::Known)
     }
@@ -72,7 +72,7 @@ impl Origin {
     }
 }
 
-impl Drop for Origin {
+impl Drop for RequestOrigin {
     fn drop(&mut self) {
         match self {
             // It may be idle now, and its time may run.

@@ -18,7 +18,7 @@
 
 /// Where the old process is with its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ChildState {
+pub(crate) enum SuccessorState {
     /// The successor was started and has said nothing yet.
     Starting,
     /// The successor is ready; the service manager is being told.
@@ -33,7 +33,7 @@ pub(crate) enum ChildState {
 
 /// What happens to the old process during a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ChildEvent {
+pub(crate) enum SuccessorEvent {
     Ready,
     /// The service manager has read everything sent to it, or there is none.
     Announced,
@@ -52,7 +52,7 @@ pub(crate) enum ChildEvent {
 
 /// What the old process does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ChildStep {
+pub(crate) enum SuccessorStep {
     /// Nothing but wait.
     Wait,
     /// Tell the service manager whose process is the main one now.
@@ -78,26 +78,26 @@ pub(crate) enum Cause {
     TimedOut,
 }
 
-impl ChildState {
+impl SuccessorState {
     /// Returns the state after `event`, and what is to be done.
-    pub(crate) fn after(self, event: ChildEvent) -> (Self, ChildStep) {
-        use ChildEvent as E;
+    pub(crate) fn after(self, event: SuccessorEvent) -> (Self, SuccessorStep) {
+        use SuccessorEvent as E;
         match (self, event) {
-            (Self::Over, _) => (self, ChildStep::Wait),
-            (Self::HandedOver, E::Ended) => (Self::Over, ChildStep::ReportLoss),
-            (Self::HandedOver, _) => (self, ChildStep::Wait),
+            (Self::Over, _) => (self, SuccessorStep::Wait),
+            (Self::HandedOver, E::Ended) => (Self::Over, SuccessorStep::ReportLoss),
+            (Self::HandedOver, _) => (self, SuccessorStep::Wait),
 
-            (Self::Starting, E::Ready) => (Self::Announcing, ChildStep::Announce),
-            (Self::Announcing, E::Announced) => (Self::Going, ChildStep::SayGo),
-            (Self::Going, E::Serving) => (Self::HandedOver, ChildStep::Finish),
+            (Self::Starting, E::Ready) => (Self::Announcing, SuccessorStep::Announce),
+            (Self::Announcing, E::Announced) => (Self::Going, SuccessorStep::SayGo),
+            (Self::Going, E::Serving) => (Self::HandedOver, SuccessorStep::Finish),
 
-            (_, E::Aborted) => (Self::Over, ChildStep::Abort),
-            (_, E::Failed) => (Self::Over, ChildStep::RollBack(Cause::Failed)),
-            (_, E::Ended) => (Self::Over, ChildStep::RollBack(Cause::Ended)),
-            (_, E::TimedOut) => (Self::Over, ChildStep::RollBack(Cause::TimedOut)),
+            (_, E::Aborted) => (Self::Over, SuccessorStep::Abort),
+            (_, E::Failed) => (Self::Over, SuccessorStep::RollBack(Cause::Failed)),
+            (_, E::Ended) => (Self::Over, SuccessorStep::RollBack(Cause::Ended)),
+            (_, E::TimedOut) => (Self::Over, SuccessorStep::RollBack(Cause::TimedOut)),
             // Out of turn is as bad as not understood: such a successor cannot be relied on.
             (_, E::Garbled | E::Ready | E::Announced | E::Serving) => {
-                (Self::Over, ChildStep::RollBack(Cause::Garbled))
+                (Self::Over, SuccessorStep::RollBack(Cause::Garbled))
             }
         }
     }
@@ -105,7 +105,7 @@ impl ChildState {
 
 /// Where a successor is with the process that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ParentState {
+pub(crate) enum PredecessorState {
     /// This process is being set up.
     Starting,
     /// As `Starting`, but the old process is gone already.
@@ -122,7 +122,7 @@ pub(crate) enum ParentState {
 
 /// What happens to a successor during a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ParentEvent {
+pub(crate) enum PredecessorEvent {
     /// This process is set up.
     Ready,
     Go,
@@ -137,7 +137,7 @@ pub(crate) enum ParentEvent {
 
 /// What a successor does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ParentStep {
+pub(crate) enum PredecessorStep {
     /// Nothing but wait.
     Wait,
     SayReady,
@@ -151,31 +151,31 @@ pub(crate) enum ParentStep {
     Stop,
 }
 
-impl ParentState {
+impl PredecessorState {
     /// Returns the state after `event`, and what is to be done.
-    pub(crate) fn after(self, event: ParentEvent) -> (Self, ParentStep) {
-        use ParentEvent as E;
+    pub(crate) fn after(self, event: PredecessorEvent) -> (Self, PredecessorStep) {
+        use PredecessorEvent as E;
         match (self, event) {
-            (Self::Starting, E::Ready) => (Self::Waiting, ParentStep::SayReady),
-            (Self::Waiting, E::Go) => (Self::Serving, ParentStep::TakeOver),
-            (Self::Serving, E::Unheard) => (Self::Waiting, ParentStep::Wait),
+            (Self::Starting, E::Ready) => (Self::Waiting, PredecessorStep::SayReady),
+            (Self::Waiting, E::Go) => (Self::Serving, PredecessorStep::TakeOver),
+            (Self::Serving, E::Unheard) => (Self::Waiting, PredecessorStep::Wait),
 
-            (Self::Starting, E::Ended) => (Self::Orphaned, ParentStep::ReportEnd),
-            (Self::Orphaned, E::Ready) => (Self::Alone, ParentStep::TakeOverAlone),
-            (Self::Waiting, E::Ended) => (Self::Alone, ParentStep::TakeOverAlone),
-            (Self::Serving, E::Ended) => (Self::Alone, ParentStep::ReportEnd),
+            (Self::Starting, E::Ended) => (Self::Orphaned, PredecessorStep::ReportEnd),
+            (Self::Orphaned, E::Ready) => (Self::Alone, PredecessorStep::TakeOverAlone),
+            (Self::Waiting, E::Ended) => (Self::Alone, PredecessorStep::TakeOverAlone),
+            (Self::Serving, E::Ended) => (Self::Alone, PredecessorStep::ReportEnd),
 
             // Until this process serves, an old one that makes no sense still serves, and does it better.
-            (Self::Starting, E::Go | E::Garbled) => (Self::Stopped, ParentStep::Stop),
-            (Self::Waiting, E::Garbled) => (Self::Stopped, ParentStep::Stop),
+            (Self::Starting, E::Go | E::Garbled) => (Self::Stopped, PredecessorStep::Stop),
+            (Self::Waiting, E::Garbled) => (Self::Stopped, PredecessorStep::Stop),
             (Self::Starting | Self::Waiting | Self::Serving, E::Abort) => {
-                (Self::Stopped, ParentStep::Stop)
+                (Self::Stopped, PredecessorStep::Stop)
             }
 
             (Self::Starting | Self::Waiting, E::Unheard)
             | (Self::Waiting, E::Ready)
-            | (Self::Serving, E::Ready | E::Go | E::Garbled) => (self, ParentStep::Wait),
-            (Self::Orphaned, _) | (Self::Alone | Self::Stopped, _) => (self, ParentStep::Wait),
+            | (Self::Serving, E::Ready | E::Go | E::Garbled) => (self, PredecessorStep::Wait),
+            (Self::Orphaned, _) | (Self::Alone | Self::Stopped, _) => (self, PredecessorStep::Wait),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::{fmt, io};
 
-use super::child::Failure;
 use super::refusal::Refusal;
+use super::successor::HandoverFailure;
 use crate::os::shortage::WithRemedy;
 use crate::text::one_line;
 
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     /// There is not enough of something to prepare for a successor.
     Unprepared(io::Error),
     /// A successor was started, or was to be.
-    Failed(Failure),
+    Failed(HandoverFailure),
 }
 
 impl RestartError {
@@ -154,8 +154,8 @@ mod tests {
         let too_many = io::Error::from_raw_os_error(24);
         for kind in [
             Kind::Unprepared(io::Error::from_raw_os_error(24)),
-            Kind::Failed(Failure::Channel(io::Error::from_raw_os_error(24))),
-            Kind::Failed(Failure::Start("program".into(), too_many)),
+            Kind::Failed(HandoverFailure::Channel(io::Error::from_raw_os_error(24))),
+            Kind::Failed(HandoverFailure::Start("program".into(), too_many)),
         ] {
             let error = RestartError::from(kind);
             let source = error.source().expect("the system said so");

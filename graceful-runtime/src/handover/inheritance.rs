@@ -8,9 +8,9 @@ use std::process;
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio;
 
-use super::parent::{Gift, MeetError, Predecessor};
+use super::predecessor::{Greeting, MeetError, Predecessor};
 use super::predecessors::Predecessors;
-use super::state::State;
+use super::state::HandoverState;
 use crate::model::keeper::Keeper;
 use crate::net::inherited::{BY_NAME, Inherited, Listeners, Origin};
 use crate::os::environment::{Activated, Activation, Environment, HANDOVER};
@@ -21,7 +21,7 @@ use crate::text::printable;
 #[derive(Debug)]
 pub(crate) struct Inheritance {
     pub(crate) listeners: Listeners,
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<HandoverState>,
     /// The process to take over from.
     pub(crate) predecessor: Option<Predecessor>,
     /// All processes before this one that may still drain.
@@ -45,8 +45,8 @@ impl Inheritance {
     pub(crate) fn take() -> Result<Self, String> {
         let environment = Environment::take();
         let mut complaints = Vec::new();
-        let (predecessor, gift) = match meet(&environment) {
-            Ok(Some((predecessor, gift))) => (Some(predecessor), Some(gift)),
+        let (predecessor, greeting) = match meet(&environment) {
+            Ok(Some((predecessor, greeting))) => (Some(predecessor), Some(greeting)),
             Ok(None) => (None, None),
             Err(MeetError::Stranger(reason)) => {
                 complaints.push(format!(
@@ -65,8 +65,8 @@ impl Inheritance {
         }
         let mut sorted = Sorted::default();
         sorted.activation(environment.activation);
-        if let Some(gift) = gift {
-            sorted.gift(gift);
+        if let Some(greeting) = greeting {
+            sorted.greeting(greeting);
         }
         complaints.append(&mut sorted.complaints);
         let service_manager = ServiceManager::new(environment.notify_socket, environment.watchdog)
@@ -91,7 +91,7 @@ impl Inheritance {
 }
 
 /// Looks for a predecessor at standard input, and puts `/dev/null` there where one was found.
-fn meet(environment: &Environment) -> Result<Option<(Predecessor, Gift)>, MeetError> {
+fn meet(environment: &Environment) -> Result<Option<(Predecessor, Greeting)>, MeetError> {
     if environment.handover.is_none() {
         return Ok(None);
     }
@@ -107,7 +107,7 @@ fn meet(environment: &Environment) -> Result<Option<(Predecessor, Gift)>, MeetEr
 #[derive(Default)]
 struct Sorted {
     listeners: Vec<Inherited>,
-    state: Option<State>,
+    state: Option<HandoverState>,
     predecessors: Vec<OwnedFd>,
     complaints: Vec<String>,
 }
@@ -132,9 +132,13 @@ impl Sorted {
         }
     }
 
-    fn gift(&mut self, gift: Gift) {
-        let mut descriptors = gift.descriptors.into_iter();
-        let sockets = gift.hello.listeners.into_iter().zip(descriptors.by_ref());
+    fn greeting(&mut self, greeting: Greeting) {
+        let mut descriptors = greeting.descriptors.into_iter();
+        let sockets = greeting
+            .hello
+            .listeners
+            .into_iter()
+            .zip(descriptors.by_ref());
         for (index, (name, socket)) in (0..).zip(sockets) {
             let what = format!("the inherited listener {}", name.asked);
             let origin = Origin::Predecessor(index);
@@ -143,10 +147,12 @@ impl Sorted {
                 &what,
             );
         }
-        if gift.hello.has_state {
-            self.state = descriptors.next().map(State::inherited);
+        if greeting.hello.has_state {
+            self.state = descriptors.next().map(HandoverState::inherited);
         }
-        self.predecessors = descriptors.take(gift.hello.predecessors.into()).collect();
+        self.predecessors = descriptors
+            .take(greeting.hello.predecessors.into())
+            .collect();
     }
 
     fn listener(&mut self, listener: io::Result<Inherited>, what: &str) {

@@ -33,7 +33,7 @@ impl Predecessors {
     }
 
     /// Forgets the one that started this process: it has said all and ends, but may not be dead yet.
-    pub(crate) fn bury_last(&mut self) {
+    pub(crate) fn forget_last(&mut self) {
         self.last = None;
         self.count();
     }

@@ -51,7 +51,7 @@ pub(crate) enum Parentage {
 
 /// A process that was started as a successor.
 #[derive(Debug)]
-pub(crate) struct Successor {
+pub(crate) struct Started {
     pid: u32,
     /// `None` for an orphan.
     child: Option<Child>,
@@ -111,11 +111,11 @@ impl Program {
         parentage: Parentage,
         stdin: OwnedFd,
         variables: &[(&str, OsString)],
-    ) -> io::Result<Successor> {
+    ) -> io::Result<Started> {
         let mut command = self.command(stdin, variables);
         unblock_signals(&mut command);
         match parentage {
-            Parentage::Child => Ok(Successor::new_child(command.spawn()?)),
+            Parentage::Child => Ok(Started::new_child(command.spawn()?)),
             Parentage::Orphan => {
                 let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
                 start_as_orphan(&mut command, writer);
@@ -123,7 +123,7 @@ impl Program {
                 let _ = command.spawn()?.wait();
                 let mut pid = [0; 4];
                 File::from(reader).read_exact(&mut pid)?;
-                Ok(Successor::new_orphan(u32::from_ne_bytes(pid)))
+                Ok(Started::new_orphan(u32::from_ne_bytes(pid)))
             }
         }
     }
@@ -189,7 +189,7 @@ fn is_executable(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-impl Successor {
+impl Started {
     fn new_child(child: Child) -> Self {
         Self {
             pid: child.id(),

@@ -16,9 +16,9 @@ pub(crate) const STATE_MAX: usize = 16 * 1024 * 1024;
 
 /// What the old process left, or is about to leave.
 #[derive(Debug)]
-pub(crate) struct State(File);
+pub(crate) struct HandoverState(File);
 
-impl State {
+impl HandoverState {
     /// Lays `bytes` ready for a successor.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl State {
     }
 }
 
-impl AsFd for State {
+impl AsFd for HandoverState {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn what_is_left_can_be_read_again_and_again() {
         for bytes in [vec![], vec![7; 1], vec![8; STATE_MAX]] {
-            let state = State::new(&bytes).unwrap();
+            let state = HandoverState::new(&bytes).unwrap();
             assert!(state.read().unwrap() == bytes);
             assert!(state.read().unwrap() == bytes);
         }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn more_than_the_limit_is_refused() {
-        let error = State::new(&vec![0; STATE_MAX + 1]).unwrap_err();
+        let error = HandoverState::new(&vec![0; STATE_MAX + 1]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
     }
 }

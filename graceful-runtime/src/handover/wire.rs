@@ -45,7 +45,7 @@ pub(crate) struct ListenerName {
 
 /// What the old process says to its successor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ToChild {
+pub(crate) enum ToSuccessor {
     Hello(Hello),
     /// The service manager knows; serve.
     Go,
@@ -55,7 +55,7 @@ pub(crate) enum ToChild {
 
 /// What the successor says to the old process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ToParent {
+pub(crate) enum ToPredecessor {
     /// Everything is set up; nothing has been accepted yet.
     Ready,
     /// The successor accepts. `dropped` are the listeners of [`Hello`] that it did not ask for, by index.
@@ -64,7 +64,7 @@ pub(crate) enum ToParent {
     Failed { reason: String },
 }
 
-impl ToChild {
+impl ToSuccessor {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Hello(hello) => hello.encode(),
@@ -90,7 +90,7 @@ impl ToChild {
     }
 }
 
-impl ToParent {
+impl ToPredecessor {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Ready => vec![b'r'],

@@ -10,8 +10,8 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
+use super::surroundings::Surroundings;
 use super::{Lifecycle, Settings};
-use crate::handover::heritage::Heritage;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Lifecycle>>> = const { RefCell::new(None) };
@@ -67,7 +67,7 @@ impl Lifecycle {
     ///
     /// So a handler or a server under test works without a lifecycle around it.
     pub(crate) fn current_or_detached() -> Arc<Self> {
-        Self::current().unwrap_or_else(|| Self::new(Settings::default(), Heritage::default()).0)
+        Self::current().unwrap_or_else(|| Self::new(Settings::default(), Surroundings::default()).0)
     }
 
     /// Makes this the lifecycle of the calling thread and returns the one before.

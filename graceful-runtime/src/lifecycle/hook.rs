@@ -18,18 +18,18 @@ pub(crate) struct Hooks {
     before_drain: Mutex<Vec<Hook>>,
     at_end: Mutex<Vec<Hook>>,
     running: Mutex<Vec<&'static Location<'static>>>,
-    bequest: Mutex<Option<Bequest>>,
+    state_maker: Mutex<Option<StateMaker>>,
 }
 
 /// Makes what is left to a successor; asked again at every restart.
 #[derive(Clone)]
-struct Bequest(Arc<dyn Fn() -> Leaving + Send + Sync>);
+struct StateMaker(Arc<dyn Fn() -> Leaving + Send + Sync>);
 
 pub(crate) type Leaving = Pin<Box<dyn Future<Output = Result<Vec<u8>, RestartError>> + Send>>;
 
-impl fmt::Debug for Bequest {
+impl fmt::Debug for StateMaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Bequest")
+        f.write_str("StateMaker")
     }
 }
 
@@ -48,21 +48,24 @@ impl Hooks {
     }
 
     /// Sets what makes the bytes for a successor.
-    pub(crate) fn set_bequest(&self, leave: impl Fn() -> Leaving + Send + Sync + 'static) {
-        *lock(&self.bequest) = Some(Bequest(Arc::new(leave)));
+    pub(crate) fn set_state_maker(&self, leave: impl Fn() -> Leaving + Send + Sync + 'static) {
+        *lock(&self.state_maker) = Some(StateMaker(Arc::new(leave)));
     }
 
     /// Tells whether a hook is left for the end.
-    pub(crate) fn has_last_words(&self) -> bool {
+    pub(crate) fn has_some_at_end(&self) -> bool {
         !lock(&self.at_end).is_empty()
     }
 
     /// Makes what is left to a successor; `None` where nothing was registered.
-    pub(crate) async fn bequeath(&self, limit: Duration) -> Result<Option<Vec<u8>>, RestartError> {
-        let Some(bequest) = lock(&self.bequest).clone() else {
+    pub(crate) async fn make_state(
+        &self,
+        limit: Duration,
+    ) -> Result<Option<Vec<u8>>, RestartError> {
+        let Some(state_maker) = lock(&self.state_maker).clone() else {
             return Ok(None);
         };
-        match tokio::time::timeout(limit, (bequest.0)()).await {
+        match tokio::time::timeout(limit, (state_maker.0)()).await {
             Ok(left) => left.map(Some),
             Err(_) => Err(Kind::HookTooSlow.into()),
         }

@@ -4,14 +4,14 @@ use std::io;
 
 use tokio::sync::oneshot;
 
-use crate::handover::child::Report;
-use crate::handover::dialogue::ParentEvent;
+use crate::handover::dialogue::PredecessorEvent;
 use crate::handover::error::RestartError;
+use crate::handover::successor::HandoverReport;
 use crate::model::phase::Event;
 use crate::model::trigger::Reason;
 
 /// Where the answer to somebody who asked for a restart goes.
-pub(crate) type Answer = oneshot::Sender<Result<(), RestartError>>;
+pub(crate) type RestartAnswer = oneshot::Sender<Result<(), RestartError>>;
 
 /// What the guardian is told; it alone changes the phase.
 #[derive(Debug)]
@@ -21,15 +21,15 @@ pub(crate) enum Message {
     /// Something of the table happened.
     Happened(Event),
     /// Somebody wants a restart, and perhaps an answer.
-    Restart(Option<Answer>),
+    Restart(Option<RestartAnswer>),
     /// What the successor inherits is made, or could not be.
     State(Result<Option<Vec<u8>>, RestartError>),
     /// The successor, or the search for one, has come to something.
-    Handover(Report),
+    Handover(HandoverReport),
     /// The pid file names this process, in place of another that runs if it says so, or cannot be written.
     PidFile(io::Result<Option<u32>>),
     /// The process before this one has said something.
-    Predecessor(ParentEvent),
+    Predecessor(PredecessorEvent),
     /// The lifecycle is over and its caller goes on.
     Dismissed,
 }

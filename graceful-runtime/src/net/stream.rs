@@ -160,7 +160,7 @@ impl Stream {
 
     /// Tells whether the end of the stream has to be written, because the peer would take a bare end
     /// of the connection for an attack (RFC 8446, section 6.1).
-    pub(crate) fn has_farewell(&self) -> bool {
+    pub(crate) fn has_close_notify(&self) -> bool {
         #[cfg(feature = "tls")]
         return matches!(self, Self::Tls(_));
         #[cfg(not(feature = "tls"))]

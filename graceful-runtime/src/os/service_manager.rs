@@ -54,11 +54,11 @@ const STORE_NAME_MAX: usize = 255;
 
 /// The service manager of this process, or none. A clone speaks to the same one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ServiceManager(Option<Arc<Connection>>);
+pub(crate) struct ServiceManager(Option<Arc<Contact>>);
 
 #[derive(Debug)]
-struct Connection {
-    line: Arc<Line>,
+struct Contact {
+    line: Arc<NotifySocket>,
     /// The thread that speaks, from the first message on. `None`: there was none to be had.
     speaker: OnceLock<Option<SyncSender<Job>>>,
     path: OsString,
@@ -68,7 +68,7 @@ struct Connection {
 
 /// The way to the manager.
 #[derive(Debug)]
-struct Line {
+struct NotifySocket {
     socket: UnixDatagram,
     address: SocketAddrUnix,
 }
@@ -76,12 +76,12 @@ struct Line {
 /// What the thread that speaks has to do.
 #[derive(Debug)]
 enum Job {
-    Say(Message),
+    Say(Notice),
     Flush(mpsc::Sender<()>),
 }
 
 #[derive(Debug)]
-struct Message {
+struct Notice {
     text: String,
     descriptor: Option<OwnedFd>,
 }
@@ -100,11 +100,11 @@ impl ServiceManager {
         let Some(path) = path else {
             return Ok(Self(None));
         };
-        let line = Line {
+        let line = NotifySocket {
             address: address(&path)?,
             socket: UnixDatagram::unbound()?,
         };
-        let connection = Connection {
+        let connection = Contact {
             line: Arc::new(line),
             speaker: OnceLock::new(),
             path,
@@ -316,14 +316,14 @@ impl ServiceManager {
             && !connection.muted.load(Ordering::Acquire)
         {
             let text = states.iter().map(|state| format!("{state}\n")).collect();
-            connection.say(Message { text, descriptor });
+            connection.say(Notice { text, descriptor });
         }
     }
 }
 
-impl Connection {
+impl Contact {
     /// Has `message` sent, behind all others; never waits.
-    fn say(&self, message: Message) {
+    fn say(&self, message: Notice) {
         match self.speaker.get_or_init(|| self.line.speaker().ok()) {
             // See the module: a deaf manager is not our failure. That holds for each of these.
             Some(speaker) => drop(speaker.try_send(Job::Say(message))),
@@ -332,7 +332,7 @@ impl Connection {
     }
 }
 
-impl Line {
+impl NotifySocket {
     /// Starts the thread that speaks; it ends with the sender.
     fn speaker(self: &Arc<Self>) -> io::Result<SyncSender<Job>> {
         let (jobs, queue) = mpsc::sync_channel(QUEUE_MAX);
@@ -350,7 +350,7 @@ impl Line {
         Ok(jobs)
     }
 
-    fn say(&self, message: &Message, flags: SendFlags) -> io::Result<()> {
+    fn say(&self, message: &Notice, flags: SendFlags) -> io::Result<()> {
         let descriptors: Vec<_> = message.descriptor.iter().map(AsFd::as_fd).collect();
         let text = [IoSlice::new(message.text.as_bytes())];
         retry_on_intr(|| {

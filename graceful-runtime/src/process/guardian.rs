@@ -13,13 +13,13 @@ use tokio::sync::mpsc;
 use super::pid_file;
 use super::signals::Listening;
 use super::succession::{Succession, is_turn};
-use crate::handover::child::{End, Report};
-use crate::handover::dialogue::{ParentEvent, ParentStep};
+use crate::handover::dialogue::{PredecessorEvent, PredecessorStep};
 use crate::handover::error::{Kind, RestartError};
 use crate::handover::refusal::Refusal;
+use crate::handover::successor::{HandoverReport, SuccessorEnd};
 use crate::lifecycle::census::Census;
-use crate::lifecycle::message::Answer;
 use crate::lifecycle::message::Message;
+use crate::lifecycle::message::RestartAnswer;
 use crate::lifecycle::report;
 use crate::lifecycle::{Lifecycle, Successor};
 use crate::model::exit_code;
@@ -158,7 +158,7 @@ impl Guardian {
     }
 
     fn has_cut_off_ahead(&self) -> bool {
-        self.lifecycle.phase() < Phase::Stopping && self.lifecycle.hooks.has_last_words()
+        self.lifecycle.phase() < Phase::Stopping && self.lifecycle.hooks.has_some_at_end()
     }
 
     fn on_due(&mut self, now: Instant) {
@@ -295,7 +295,7 @@ impl Guardian {
         let Some(succession) = &self.succession else {
             return;
         };
-        let Some(path) = succession.pid_file().map(pid_file::Keeper::path) else {
+        let Some(path) = succession.pid_file().map(pid_file::PidFileThread::path) else {
             return;
         };
         if !is_awaited || self.lifecycle.phase() != Phase::Starting {
@@ -330,15 +330,15 @@ impl Guardian {
         self.lifecycle.take_turn();
     }
 
-    fn on_predecessor(&mut self, event: ParentEvent) {
+    fn on_predecessor(&mut self, event: PredecessorEvent) {
         let Some(succession) = &mut self.succession else {
             return;
         };
         match succession.on_predecessor(event) {
             step if is_turn(step) => self.begin_take_over(),
-            ParentStep::Stop => self.trigger(Reason::Call),
-            ParentStep::ReportEnd => {
-                let line = succession.bury();
+            PredecessorStep::Stop => self.trigger(Reason::Call),
+            PredecessorStep::ReportEnd => {
+                let line = succession.forget_predecessor();
                 line.into_iter().for_each(|line| self.output.say(line));
             }
             _ => {}
@@ -346,7 +346,7 @@ impl Guardian {
     }
 
     /// Begins a restart, or says what speaks against it.
-    fn restart(&mut self, answer: Option<Answer>) {
+    fn restart(&mut self, answer: Option<RestartAnswer>) {
         let phase = self.lifecycle.phase();
         if phase == Phase::Ready {
             // It may have sent the signal, and be waiting for an answer to it, whatever that is.
@@ -371,7 +371,7 @@ impl Guardian {
         }
     }
 
-    fn refuse(&self, refusal: Refusal, answer: Option<Answer>) {
+    fn refuse(&self, refusal: Refusal, answer: Option<RestartAnswer>) {
         let error = RestartError::from(refusal);
         self.output.say(report::restart_refused(&error));
         if self.lifecycle.phase() == Phase::Ready {
@@ -387,7 +387,7 @@ impl Guardian {
         let limit = self.restart_timeout;
         if let Some(runtime) = self.lifecycle.runtime() {
             runtime.spawn(async move {
-                let made = AssertUnwindSafe(lifecycle.hooks.bequeath(limit))
+                let made = AssertUnwindSafe(lifecycle.hooks.make_state(limit))
                     .catch_unwind()
                     .await;
                 let state = made.unwrap_or_else(|_| Err(Kind::HookPanicked.into()));
@@ -405,10 +405,10 @@ impl Guardian {
         }
     }
 
-    fn on_report(&mut self, report: Report) {
+    fn on_report(&mut self, report: HandoverReport) {
         match report {
-            Report::Failed(failure) => self.restart_failed(Kind::Failed(failure).into()),
-            Report::HandedOver { pid, taken } => {
+            HandoverReport::Failed(failure) => self.restart_failed(Kind::Failed(failure).into()),
+            HandoverReport::HandedOver { pid, taken } => {
                 self.lifecycle.set_successor(Successor::Serves(pid));
                 self.output.say(report::handed_over(pid));
                 if let Some(succession) = &mut self.succession {
@@ -418,18 +418,18 @@ impl Guardian {
                 self.trigger(Reason::HandedOver);
                 self.lifecycle.set_restarting(false);
             }
-            Report::Lost { pid, end } => self.on_loss(pid, end),
+            HandoverReport::Lost { pid, end } => self.on_loss(pid, end),
         }
     }
 
     /// What this process has handed over stays with the successor, whatever became of it.
-    fn on_loss(&self, pid: u32, end: End) {
+    fn on_loss(&self, pid: u32, end: SuccessorEnd) {
         let successor = match end {
-            End::Exited(status) if status.success() => Successor::Ended(pid),
+            SuccessorEnd::Exited(status) if status.success() => Successor::Ended(pid),
             // Of a process that the service manager looks after only that one knows how it ended.
-            End::Unknown => Successor::Ended(pid),
-            End::Exited(_) => Successor::Lost(pid),
-            End::Deaf => Successor::Serves(pid),
+            SuccessorEnd::Unknown => Successor::Ended(pid),
+            SuccessorEnd::Exited(_) => Successor::Lost(pid),
+            SuccessorEnd::Deaf => Successor::Serves(pid),
         };
         self.lifecycle.set_successor(successor);
         let is_failure = !matches!(successor, Successor::Ended(_));
@@ -471,7 +471,7 @@ impl Guardian {
             succession.end_restart(REPORT_LIMIT);
         }
         let pid_file = self.succession.as_ref().and_then(Succession::pid_file);
-        let removal = pid_file.map(pid_file::Keeper::remove);
+        let removal = pid_file.map(pid_file::PidFileThread::remove);
         let limit = Instant::now() + REPORT_LIMIT;
         let left = || limit.saturating_duration_since(Instant::now());
         self.output.flush(left());

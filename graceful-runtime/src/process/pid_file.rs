@@ -22,7 +22,7 @@ const LENGTH_MAX: u64 = 32;
 
 /// The thread that works on the file of this process. A clone speaks to the same one.
 #[derive(Clone, Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct PidFileThread {
     path: PathBuf,
     jobs: mpsc::Sender<Job>,
 }
@@ -30,18 +30,18 @@ pub(crate) struct Keeper {
 enum Job {
     Write {
         predecessor: Option<u32>,
-        done: Answer<Option<u32>>,
+        done: Done<Option<u32>>,
     },
     Restore {
         successor: u32,
     },
     Forget,
-    Remove(Answer<()>),
+    Remove(Done<()>),
 }
 
-type Answer<T> = Box<dyn FnOnce(io::Result<T>) + Send>;
+type Done<T> = Box<dyn FnOnce(io::Result<T>) + Send>;
 
-impl Keeper {
+impl PidFileThread {
     /// Starts the thread; it writes nothing yet.
     ///
     /// # Errors

@@ -17,10 +17,10 @@ use super::signals::Listening;
 use super::story::story;
 use super::succession::{self, Succession};
 use crate::config::{Config, Flavor};
-use crate::handover::heritage::Heritage;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::message::Message;
 use crate::lifecycle::report;
+use crate::lifecycle::surroundings::Surroundings;
 use crate::model::phase::Event;
 use crate::model::signal::{Interrupts, Signal};
 use crate::model::trigger::LameDuck;
@@ -50,7 +50,7 @@ pub(crate) enum Afterwards {
 pub(super) enum StartError {
     Nested,
     Ambiguous(Signal),
-    Claimed,
+    Locked,
     Signals(io::Error),
     Predecessor(String),
     Thread(io::Error),
@@ -68,7 +68,7 @@ impl fmt::Display for StartError {
                 f,
                 "{signal} cannot both shut down and restart; take it out of `signals` or of `restart`"
             ),
-            Self::Claimed => f.write_str(
+            Self::Locked => f.write_str(
                 "another lifecycle of this process listens to signals already; wait until it has \
                  ended, or give this one `.signals([])`",
             ),
@@ -126,22 +126,22 @@ fn message_of<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
 }
 
 /// The right to listen to signals, which only one lifecycle of a process can have.
-struct Claim;
+struct SignalLock;
 
-static IS_CLAIMED: AtomicBool = AtomicBool::new(false);
+static IS_LOCKED: AtomicBool = AtomicBool::new(false);
 
-impl Claim {
+impl SignalLock {
     fn take() -> Result<Self, StartError> {
-        match IS_CLAIMED.swap(true, Ordering::AcqRel) {
-            true => Err(StartError::Claimed),
+        match IS_LOCKED.swap(true, Ordering::AcqRel) {
+            true => Err(StartError::Locked),
             false => Ok(Self),
         }
     }
 }
 
-impl Drop for Claim {
+impl Drop for SignalLock {
     fn drop(&mut self) {
-        IS_CLAIMED.store(false, Ordering::Release);
+        IS_LOCKED.store(false, Ordering::Release);
     }
 }
 
@@ -151,8 +151,8 @@ pub(super) struct Process {
     guardian: thread::JoinHandle<()>,
     output: Output,
     runtime: Runtime,
-    pid_file: Option<pid_file::Keeper>,
-    claim: Option<Claim>,
+    pid_file: Option<pid_file::PidFileThread>,
+    lock: Option<SignalLock>,
 }
 
 impl Process {
@@ -165,7 +165,7 @@ impl Process {
             return Err(StartError::Ambiguous(signal));
         }
         let has_signals = !(config.signals.is_empty() && config.restart.is_empty());
-        let claim = has_signals.then(Claim::take).transpose()?;
+        let lock = has_signals.then(SignalLock::take).transpose()?;
         // A signal that comes while its handler is being installed would be lost: the handler is in place
         // a moment before it knows what to do.
         let signals = config.signals.iter().chain(&config.restart);
@@ -175,19 +175,19 @@ impl Process {
         };
         let blocked = BlockedSignals::new(signals.map(|signal| signal.number()), others);
         // Before there is a second thread: what is meant for this process alone leaves the environment.
-        let (inherited, heritage) = match claim {
+        let (inherited, surroundings) = match lock {
             Some(_) => inherit()?,
-            None => (None, Heritage::default()),
+            None => (None, Surroundings::default()),
         };
         let shutdown_signals = listen(&config.signals)?;
         let restart_signals = listen(&config.restart)?;
         drop(blocked);
         let lame_duck = LameDuck::of(
             config.lame_duck,
-            heritage.in_kubernetes,
+            surroundings.in_kubernetes,
             io::stderr().is_terminal(),
         );
-        let (lifecycle, inbox) = Lifecycle::new(config.of_lifecycle(), heritage);
+        let (lifecycle, inbox) = Lifecycle::new(config.of_lifecycle(), surroundings);
         let output = Output::start().map_err(StartError::Thread)?;
         lifecycle.set_output(output.clone());
         if lifecycle.has_predecessor || !config.restart.is_empty() {
@@ -235,7 +235,7 @@ impl Process {
             output,
             runtime,
             pid_file,
-            claim,
+            lock,
         })
     }
 
@@ -250,7 +250,7 @@ impl Process {
             output,
             runtime,
             pid_file,
-            claim,
+            lock,
         } = self;
         let outside = Lifecycle::occupy_thread(Some(Arc::clone(&lifecycle)));
         let code = runtime.block_on(story(&lifecycle, main));
@@ -275,7 +275,7 @@ impl Process {
                 while !lifecycle.claim_end() {
                     thread::park();
                 }
-                std::mem::forget(claim);
+                std::mem::forget(lock);
             }
             Afterwards::CallerGoesOn => {
                 lifecycle.tell(Message::Dismissed);
@@ -315,7 +315,7 @@ fn build_runtime(config: &Config, lifecycle: &Arc<Lifecycle>) -> io::Result<Runt
         .build()
 }
 
-fn inherit() -> Result<(Option<succession::Claim>, Heritage), StartError> {
-    let (claim, heritage) = succession::Claim::take().map_err(StartError::Predecessor)?;
-    Ok((Some(claim), heritage))
+fn inherit() -> Result<(Option<succession::Lineage>, Surroundings), StartError> {
+    let (lineage, surroundings) = succession::Lineage::take().map_err(StartError::Predecessor)?;
+    Ok((Some(lineage), surroundings))
 }

@@ -9,18 +9,18 @@ use std::thread;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::handover::child::{Handover, Plan, Report};
-use crate::handover::dialogue::{ParentEvent, ParentStep};
+use crate::handover::dialogue::{PredecessorEvent, PredecessorStep};
 use crate::handover::error::{Kind, RestartError};
-use crate::handover::heritage::Heritage;
 use crate::handover::inheritance::Inheritance;
-use crate::handover::parent::Predecessor;
+use crate::handover::predecessor::Predecessor;
 use crate::handover::predecessors::Predecessors;
 use crate::handover::program::Program;
 use crate::handover::refusal::Refusal;
-use crate::handover::state::State;
+use crate::handover::state::HandoverState;
+use crate::handover::successor::{Handover, HandoverReport, Plan};
 use crate::lifecycle::Lifecycle;
-use crate::lifecycle::message::{Answer, Message};
+use crate::lifecycle::message::{Message, RestartAnswer};
+use crate::lifecycle::surroundings::Surroundings;
 use crate::model::phase::Phase;
 use crate::net::inherited::{ListenerId, Listeners, Origin};
 use crate::os::service_manager::ServiceManager;
@@ -39,7 +39,7 @@ pub(crate) struct Succession {
     service_manager: ServiceManager,
     main_of_unit: Option<u32>,
     restart_timeout: Duration,
-    pid_file: Option<pid_file::Keeper>,
+    pid_file: Option<pid_file::PidFileThread>,
     restart: Option<Restart>,
 }
 
@@ -47,11 +47,11 @@ pub(crate) struct Succession {
 struct Restart {
     /// `None` while the state for the successor is being made.
     handover: Option<Handover>,
-    answers: Vec<Answer>,
+    answers: Vec<RestartAnswer>,
 }
 
 /// The part of the inheritance that becomes a [`Succession`], once there is a lifecycle.
-pub(crate) struct Claim {
+pub(crate) struct Lineage {
     program: Program,
     predecessor: Option<Predecessor>,
     predecessors: Predecessors,
@@ -59,30 +59,30 @@ pub(crate) struct Claim {
     pub(crate) complaints: Vec<String>,
 }
 
-impl Claim {
+impl Lineage {
     /// Takes what belongs to this process; before any thread is started.
     ///
     /// # Errors
     ///
     /// Where there is a predecessor that cannot be understood: then this process must not start.
-    pub(crate) fn take() -> Result<(Self, Heritage), String> {
+    pub(crate) fn take() -> Result<(Self, Surroundings), String> {
         let program = Program::of_this_process();
         let inheritance = Inheritance::take()?;
-        let heritage = Heritage {
+        let surroundings = Surroundings {
             listeners: inheritance.listeners,
             state: inheritance.state,
             has_predecessor: inheritance.predecessor.is_some(),
             in_kubernetes: inheritance.in_kubernetes,
             service_manager: inheritance.service_manager,
         };
-        let claim = Self {
+        let lineage = Self {
             program,
             predecessor: inheritance.predecessor,
             predecessors: inheritance.predecessors,
             main_of_unit: inheritance.main_of_unit,
             complaints: inheritance.complaints,
         };
-        Ok((claim, heritage))
+        Ok((lineage, surroundings))
     }
 }
 
@@ -93,25 +93,25 @@ impl Succession {
     ///
     /// Where the thread for it cannot be started.
     pub(crate) fn new(
-        claim: Claim,
+        lineage: Lineage,
         lifecycle: &Arc<Lifecycle>,
         config: &Config,
     ) -> io::Result<Self> {
-        if let Some(predecessor) = &claim.predecessor {
+        if let Some(predecessor) = &lineage.predecessor {
             let lifecycle = Arc::clone(lifecycle);
             predecessor.watch(move |event| lifecycle.tell(Message::Predecessor(event)))?;
         }
         let pid_file = config.pid_file.clone();
-        let pid_file = pid_file.map(pid_file::Keeper::start).transpose()?;
+        let pid_file = pid_file.map(pid_file::PidFileThread::start).transpose()?;
         Ok(Self {
             lifecycle: Arc::clone(lifecycle),
-            program: claim.program,
-            predecessor_id: claim.predecessor.as_ref().map(Predecessor::pid),
-            predecessor: claim.predecessor,
-            predecessors: claim.predecessors,
+            program: lineage.program,
+            predecessor_id: lineage.predecessor.as_ref().map(Predecessor::pid),
+            predecessor: lineage.predecessor,
+            predecessors: lineage.predecessors,
             listeners: lifecycle.listeners.clone(),
             service_manager: lifecycle.service_manager.clone(),
-            main_of_unit: claim.main_of_unit,
+            main_of_unit: lineage.main_of_unit,
             restart_timeout: config.restart_timeout,
             pid_file,
             restart: None,
@@ -124,14 +124,14 @@ impl Succession {
     pub(crate) fn is_ready(&mut self) -> bool {
         match &mut self.predecessor {
             None => true,
-            Some(predecessor) => is_turn(predecessor.after(ParentEvent::Ready)),
+            Some(predecessor) => is_turn(predecessor.after(PredecessorEvent::Ready)),
         }
     }
 
     /// Returns what the predecessor's word means here.
-    pub(crate) fn on_predecessor(&mut self, event: ParentEvent) -> ParentStep {
+    pub(crate) fn on_predecessor(&mut self, event: PredecessorEvent) -> PredecessorStep {
         let Some(predecessor) = &mut self.predecessor else {
-            return ParentStep::Wait;
+            return PredecessorStep::Wait;
         };
         predecessor.after(event)
     }
@@ -174,7 +174,7 @@ impl Succession {
     }
 
     /// Returns the pid file, which names this process before anybody is told that it serves.
-    pub(crate) fn pid_file(&self) -> Option<&pid_file::Keeper> {
+    pub(crate) fn pid_file(&self) -> Option<&pid_file::PidFileThread> {
         self.pid_file.as_ref()
     }
 
@@ -216,8 +216,8 @@ impl Succession {
     }
 
     /// Forgets the predecessor, which has ended.
-    pub(crate) fn bury(&mut self) -> Option<Line> {
-        self.predecessors.bury_last();
+    pub(crate) fn forget_predecessor(&mut self) -> Option<Line> {
+        self.predecessors.forget_last();
         let predecessor = self.predecessor.take()?;
         Some(Line::info(format!(
             "process {}, the one before this, has ended",
@@ -241,7 +241,7 @@ impl Succession {
     }
 
     /// Notes that a restart has begun; the state for the successor may still be in the making.
-    pub(crate) fn begin(&mut self, answer: Option<Answer>) {
+    pub(crate) fn begin(&mut self, answer: Option<RestartAnswer>) {
         let answers = answer.into_iter().collect();
         self.restart = Some(Restart {
             handover: None,
@@ -262,7 +262,7 @@ impl Succession {
                 let pid_file = self.pid_file.clone();
                 Handover::start(plan, move |report| {
                     // A successor that ended at the last moment may have put its own id there.
-                    if let (Report::Failed(failure), Some(file)) = (&report, &pid_file)
+                    if let (HandoverReport::Failed(failure), Some(file)) = (&report, &pid_file)
                         && let Some(successor) = failure.successor()
                     {
                         file.restore(successor);
@@ -281,7 +281,7 @@ impl Succession {
         Ok(Plan {
             program: self.program.clone(),
             listeners: self.listeners.handed()?,
-            state: state.map(|bytes| State::new(&bytes)).transpose()?,
+            state: state.map(|bytes| HandoverState::new(&bytes)).transpose()?,
             predecessors: self.predecessors.handed()?,
             timeout: self.restart_timeout,
             service_manager: self.service_manager.clone(),
@@ -329,7 +329,9 @@ impl Succession {
     pub(crate) fn hand_over(&mut self, taken: &[ListenerId]) {
         self.listeners.share(taken);
         // It names the successor by now.
-        self.pid_file.iter().for_each(pid_file::Keeper::forget);
+        self.pid_file
+            .iter()
+            .for_each(pid_file::PidFileThread::forget);
     }
 
     pub(crate) fn path(&self) -> String {
@@ -338,6 +340,9 @@ impl Succession {
 }
 
 /// Tells whether a step of the dialogue lets this process serve.
-pub(crate) fn is_turn(step: ParentStep) -> bool {
-    matches!(step, ParentStep::TakeOver | ParentStep::TakeOverAlone)
+pub(crate) fn is_turn(step: PredecessorStep) -> bool {
+    matches!(
+        step,
+        PredecessorStep::TakeOver | PredecessorStep::TakeOverAlone
+    )
 }

@@ -37,7 +37,7 @@ pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
     if may_close_at_once(&stream, connection) {
         return;
     }
-    let mut patience = Patience::with(connection);
+    let mut patience = ClosePatience::with(connection);
     let shutdown = poll_fn(|cx| {
         patience.look(&stream);
         // Fails where the peer has gone, and then the rest ends at once, too.
@@ -59,7 +59,7 @@ pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
 
 /// How long a close may take. Where the peer sends, whose next bytes would make a reset of it, that is as long as it takes
 /// something of a response; any other one gets the rest from the kernel.
-struct Patience<'a> {
+struct ClosePatience<'a> {
     connection: &'a Connection,
     is_sending: bool,
     /// When it last did.
@@ -68,7 +68,7 @@ struct Patience<'a> {
     timer: Timer,
 }
 
-impl<'a> Patience<'a> {
+impl<'a> ClosePatience<'a> {
     fn with(connection: &'a Connection) -> Self {
         Self {
             connection,
@@ -115,7 +115,7 @@ impl<'a> Patience<'a> {
 
 /// Tells whether nothing can be lost by a close.
 pub(crate) fn may_close_at_once(stream: &Stream, connection: &Connection) -> bool {
-    is_settled(stream) && !connection.may_be_sending() && !stream.has_farewell()
+    is_settled(stream) && !connection.may_be_sending() && !stream.has_close_notify()
 }
 
 /// Tells whether nothing is unread and everything that was sent has arrived.
@@ -175,7 +175,7 @@ async fn discard(socket: Lingering<'_>) {
             Err(io::ErrorKind::TimedOut.into())
         };
         match socket.readable().or(silence).await {
-            // It is read on, without a word; `Patience` bounds that.
+            // It is read on, without a word; `ClosePatience` bounds that.
             Err(error) if error.kind() == io::ErrorKind::TimedOut && !socket.has_arrived() => {}
             Err(_) => return,
             Ok(()) => match discard_now(socket) {

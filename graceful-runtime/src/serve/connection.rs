@@ -37,7 +37,7 @@ use crate::model::phase::Phase;
 use crate::model::stage::{InFlightCount, Stage};
 use crate::net::stream::{Peer, Stream};
 
-pub(crate) use self::http2_client::Answer;
+pub(crate) use self::http2_client::PingAnswer;
 
 /// See the module.
 #[derive(Debug)]

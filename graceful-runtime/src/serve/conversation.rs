@@ -24,7 +24,7 @@ use super::http1::{self, Ended};
 use super::http2;
 use super::security::{Security, secure};
 use super::service::HttpService;
-use super::transport::Io;
+use super::transport::Transport;
 use crate::lifecycle::registry::Member;
 use crate::net::stream::Stream;
 
@@ -72,14 +72,14 @@ async fn exchange<S: HttpService>(
             First::Nothing => return stream,
             First::TooSlow => return too_slow(stream, connection).await,
             First::Http2(bytes) => {
-                let io = Io::new(stream, bytes, Arc::clone(connection));
+                let io = Transport::new(stream, bytes, Arc::clone(connection));
                 // Boxed, so that it takes no room in the many connections of HTTP/1.
                 Box::pin(http2::exchange(io, service, connection)).await;
                 return connection.returned().await;
             }
             First::Http1(bytes) => {
                 is_http1 = true;
-                let io = Io::new(stream, bytes, Arc::clone(connection));
+                let io = Transport::new(stream, bytes, Arc::clone(connection));
                 let ended = http1::exchange(io, service.clone(), connection).await;
                 stream = connection.returned().await;
                 match ended {

@@ -39,7 +39,7 @@ pub(super) async fn first_bytes(
         bytes: [0; HTTP2_PREFACE.len()],
         length: 0,
         is_http1,
-        patience: Patience::default(),
+        patience: HeadPatience::default(),
     };
     let first = poll_fn(|cx| first.poll(cx, stream, connection)).await;
     connection.note_begin(false);
@@ -50,7 +50,7 @@ struct FirstBytes {
     bytes: [u8; HTTP2_PREFACE.len()],
     length: usize,
     is_http1: bool,
-    patience: Patience,
+    patience: HeadPatience,
 }
 
 impl FirstBytes {
@@ -136,7 +136,7 @@ impl FirstBytes {
 
 /// How long a connection may take to bring a request head, or a handshake.
 #[derive(Default)]
-pub(super) struct Patience {
+pub(super) struct HeadPatience {
     /// When the first byte came.
     began: Option<Instant>,
     /// Until when to wait for bytes that the kernel has and the runtime has not heard of.
@@ -144,7 +144,7 @@ pub(super) struct Patience {
     timer: Timer,
 }
 
-impl Patience {
+impl HeadPatience {
     pub(super) fn begun() -> Self {
         let mut patience = Self::default();
         patience.begin();

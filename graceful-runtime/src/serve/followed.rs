@@ -8,17 +8,17 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Answer;
+use super::connection::PingAnswer;
 use super::frames::Frames;
 use super::taking::Taking;
-use super::transport::Io;
+use super::transport::Transport;
 #[cfg(feature = "adapt")]
 use crate::net::stream::Stream;
 
 /// What hyper reads and writes where it is, or may be, HTTP/2.
 #[derive(Debug)]
 pub(crate) struct Followed {
-    io: Io,
+    io: Transport,
     frames: Option<Box<Frames>>,
     /// How many bytes have been sent.
     sent: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    pub(crate) fn new(io: Io) -> Self {
+    pub(crate) fn new(io: Transport) -> Self {
         Self {
             io,
             frames: None,
@@ -147,7 +147,7 @@ impl Followed {
         let Some(frames) = &mut self.frames else {
             return false;
         };
-        if self.io.connection().http2().answer() == Answer::Presumed
+        if self.io.connection().http2().answer() == PingAnswer::Presumed
             && let Some(answer) = frames.answer()
         {
             self.answer = Bytes::copy_from_slice(&answer);

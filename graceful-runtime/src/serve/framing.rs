@@ -36,7 +36,7 @@ pub(super) struct Framing {
     heads: u32,
     /// What is to come of the body of the last request that was handed out: all of it, as long as `heads`
     /// counts its head.
-    body: Body,
+    body: RequestBody,
     told: Told,
 }
 
@@ -65,7 +65,7 @@ pub(super) enum Awaits {
 
 /// How much of a body is still to come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Body {
+pub(super) enum RequestBody {
     /// Nothing: it has come, or there is none.
     #[default]
     Complete,
@@ -77,7 +77,7 @@ pub(super) enum Body {
     Unknown,
 }
 
-impl Body {
+impl RequestBody {
     /// Returns what is to come of a body of this length; `None` is `chunked` coding, which is all that
     /// a request may have without a length (RFC 9112, section 6.3).
     pub(super) fn new(length: Option<u64>) -> Self {
@@ -135,7 +135,7 @@ impl Framing {
                 false => self.look(),
             }
         }
-        if self.body != Body::Complete {
+        if self.body != RequestBody::Complete {
             bytes = self.pass(bytes);
         }
         if self.rest().is_empty() {
@@ -149,8 +149,8 @@ impl Framing {
 
     /// Takes note of a request that hyper hands out.
     #[inline]
-    pub(super) fn begin(&mut self, body: Body) {
-        if self.body != Body::Complete {
+    pub(super) fn begin(&mut self, body: RequestBody) {
+        if self.body != RequestBody::Complete {
             self.look();
         }
         self.heads += 1;
@@ -164,17 +164,19 @@ impl Framing {
     /// has been handed out, and a part of one does not end with an empty line.
     #[inline]
     pub(super) fn leaves_nothing(&self) -> bool {
-        self.told == Told::AtOnce && self.body == Body::Complete && self.fed.ends_with(b"\r\n\r\n")
+        self.told == Told::AtOnce
+            && self.body == RequestBody::Complete
+            && self.fed.ends_with(b"\r\n\r\n")
     }
 
     /// Tells what hyper waits for, where its last read has found nothing and it owes no response.
     pub(super) fn awaits(&mut self) -> Awaits {
         self.look();
         match self.body {
-            Body::Complete if self.rest().is_empty() => Awaits::Request,
-            Body::Complete => Awaits::RestOfHead,
-            Body::Length(_) | Body::Chunked(_) => Awaits::RestOfBody,
-            Body::Unknown => Awaits::Unknown,
+            RequestBody::Complete if self.rest().is_empty() => Awaits::Request,
+            RequestBody::Complete => Awaits::RestOfHead,
+            RequestBody::Length(_) | RequestBody::Chunked(_) => Awaits::RestOfBody,
+            RequestBody::Unknown => Awaits::Unknown,
         }
     }
 
@@ -214,21 +216,21 @@ impl Framing {
         while !bytes.is_empty() {
             let count;
             (self.body, count) = match self.body {
-                Body::Complete => return bytes,
-                Body::Unknown => return &[],
-                Body::Length(left) => {
+                RequestBody::Complete => return bytes,
+                RequestBody::Unknown => return &[],
+                RequestBody::Length(left) => {
                     let (left, count) = pass_data(left, bytes);
-                    (Body::new(Some(left)), count)
+                    (RequestBody::new(Some(left)), count)
                 }
-                Body::Chunked(Chunked::Data(left)) => {
+                RequestBody::Chunked(Chunked::Data(left)) => {
                     let (left, count) = pass_data(left, bytes);
                     let next = match left {
                         0 => Chunked::DataCr,
                         _ => Chunked::Data(left),
                     };
-                    (Body::Chunked(next), count)
+                    (RequestBody::Chunked(next), count)
                 }
-                Body::Chunked(place) => (place.after(bytes[0]), 1),
+                RequestBody::Chunked(place) => (place.after(bytes[0]), 1),
             };
             bytes = &bytes[count..];
         }
@@ -237,7 +239,7 @@ impl Framing {
 
     #[cold]
     fn lose_track(&mut self) {
-        self.body = Body::Unknown;
+        self.body = RequestBody::Unknown;
         self.forget();
     }
 
@@ -251,7 +253,7 @@ impl Framing {
 
 impl Chunked {
     /// Returns what is to come after `byte`. Where that is not known, hyper gives up, too.
-    fn after(self, byte: u8) -> Body {
+    fn after(self, byte: u8) -> RequestBody {
         let next = match (self, byte) {
             (Self::Start, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 return Self::Size(0).after(byte);
@@ -262,14 +264,16 @@ impl Chunked {
                     .checked_mul(16)
                     .zip(digit)
                     .map(|(size, digit)| size + digit);
-                return size.map_or(Body::Unknown, |size| Body::Chunked(Self::Size(size)));
+                return size.map_or(RequestBody::Unknown, |size| {
+                    RequestBody::Chunked(Self::Size(size))
+                });
             }
             (Self::Size(size) | Self::Space(size) | Self::Extension(size), b'\r') => {
                 Self::SizeEnd(size)
             }
             (Self::Size(size) | Self::Space(size), b' ' | b'\t') => Self::Space(size),
             (Self::Size(size) | Self::Space(size), b';') => Self::Extension(size),
-            (Self::Extension(_), b'\n') => return Body::Unknown,
+            (Self::Extension(_), b'\n') => return RequestBody::Unknown,
             (Self::Extension(size), _) => Self::Extension(size),
             (Self::SizeEnd(0), b'\n') => Self::Line,
             (Self::SizeEnd(size), b'\n') => Self::Data(size),
@@ -279,10 +283,10 @@ impl Chunked {
             (Self::Field, b'\r') => Self::FieldLf,
             (Self::Line | Self::Field, _) => Self::Field,
             (Self::FieldLf, b'\n') => Self::Line,
-            (Self::End, b'\n') => return Body::Complete,
-            _ => return Body::Unknown,
+            (Self::End, b'\n') => return RequestBody::Complete,
+            _ => return RequestBody::Unknown,
         };
-        Body::Chunked(next)
+        RequestBody::Chunked(next)
     }
 }
 

@@ -10,10 +10,10 @@ use hyper_util::rt::TokioIo;
 
 use super::connection::Connection;
 use super::drain::HEAD_LIMIT;
-use super::first_bytes::Patience;
+use super::first_bytes::HeadPatience;
 use super::framing::Awaits;
 use super::service::{HttpService, Tracked};
-use super::transport::Io;
+use super::transport::Transport;
 use crate::timer::Timer;
 
 /// How hyper's part of an HTTP/1 connection came to its end.
@@ -26,14 +26,14 @@ pub(super) enum Ended {
 }
 
 pub(super) async fn exchange<S: HttpService>(
-    io: Io,
+    io: Transport,
     service: S,
     connection: &Arc<Connection>,
 ) -> Ended {
     connection.becomes_http1();
     let service = Tracked::new(service, Arc::clone(connection));
     // Or else hyper tries to read in the middle of every request, to notice that the client has gone,
-    // and allocates a buffer for it. `Io` notices that as well, and only where a handler takes its time.
+    // and allocates a buffer for it. `Transport` notices that as well, and only where a handler takes its time.
     let mut hyper = Builder::new()
         .half_close(io.notices_the_end() || connection.policy.options.half_close)
         .serve_connection(TokioIo::new(io), service)
@@ -62,7 +62,7 @@ pub(super) async fn exchange<S: HttpService>(
         match (awaits, drain) {
             (Awaits::Request, Some(_)) => Poll::Ready(Ended::Idle),
             (Awaits::RestOfHead, _) => {
-                let patience = patience.get_or_insert_with(Patience::begun);
+                let patience = patience.get_or_insert_with(HeadPatience::begun);
                 ready!(patience.poll(cx, connection));
                 Poll::Ready(Ended::TooSlow)
             }
@@ -77,6 +77,6 @@ pub(super) async fn exchange<S: HttpService>(
     })
     .await;
     connection.settle();
-    // Nothing is kept of hyper; the socket comes back by the drop of `Io`.
+    // Nothing is kept of hyper; the socket comes back by the drop of `Transport`.
     ended
 }

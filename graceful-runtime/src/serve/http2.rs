@@ -19,12 +19,16 @@ use super::leaving::{Due, Leaving};
 use super::options::{Http2, KeepAlive};
 use super::service::{HttpService, Tracked};
 use super::streams::Streams;
-use super::transport::Io;
+use super::transport::Transport;
 use crate::lifecycle::server::Activity;
 use crate::timer::Timer;
 
 /// Exchanges requests and responses until the connection has ended.
-pub(super) async fn exchange<S: HttpService>(io: Io, service: S, connection: &Arc<Connection>) {
+pub(super) async fn exchange<S: HttpService>(
+    io: Transport,
+    service: S,
+    connection: &Arc<Connection>,
+) {
     connection.becomes_http2();
     let mut io = Followed::new(io);
     io.follow(HTTP2_PREFACE.len());

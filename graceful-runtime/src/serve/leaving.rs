@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::connection::{Answer, Connection};
+use super::connection::{Connection, PingAnswer};
 
 /// Bounds the end of a connection whose client has been told of it.
 #[derive(Debug, Default)]
@@ -39,11 +39,11 @@ impl Leaving {
         }
         let (since, due) = match connection.http2().answer() {
             // Whatever is before the PING has the time that it takes.
-            Answer::Far => (moved, Due::Answer),
+            PingAnswer::Far => (moved, Due::Answer),
             // What it takes afterwards does not count.
-            Answer::Due => (*self.asked.get_or_insert(moved), Due::Answer),
+            PingAnswer::Due => (*self.asked.get_or_insert(moved), Due::Answer),
             // Whoever takes what was written for it may still be there.
-            Answer::Presumed => (self.quiet?.max(moved), Due::End),
+            PingAnswer::Presumed => (self.quiet?.max(moved), Due::End),
         };
         Some((told.max(since) + connection.policy.goaway_limit(), due))
     }

@@ -17,14 +17,14 @@ pub(crate) struct Policy {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(super) options: Options,
     pub(super) stage: CurrentStage,
-    drain: OnceLock<Drain>,
+    drain: OnceLock<DrainBegin>,
     /// Streams of HTTP/2 of which it is not known on what connection they are.
     pub(super) strays: Strays,
 }
 
 /// What is known of a drain from its begin on.
 #[derive(Clone, Copy, Debug)]
-struct Drain {
+struct DrainBegin {
     begin: Instant,
     /// Requests were answered just before it, or are in flight.
     was_busy: bool,
@@ -48,7 +48,7 @@ impl Policy {
 
     /// Notes that the drain begins; only the first call counts.
     pub(super) fn begin_drain(&self, begin: Instant, was_busy: impl FnOnce() -> bool) {
-        self.drain.get_or_init(|| Drain {
+        self.drain.get_or_init(|| DrainBegin {
             begin,
             was_busy: was_busy(),
         });

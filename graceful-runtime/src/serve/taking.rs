@@ -68,7 +68,7 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::handover::heritage::Heritage;
+    use crate::lifecycle::surroundings::Surroundings;
     use crate::lifecycle::{Lifecycle, Settings};
     use crate::net::stream::Peer;
     use crate::serve::options::Options;
@@ -81,7 +81,7 @@ mod tests {
         let (server, peer) = listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
         let mut stream = Stream::Tcp(TcpStream::from_std(server).unwrap());
-        let (lifecycle, _) = Lifecycle::new(Settings::default(), Heritage::default());
+        let (lifecycle, _) = Lifecycle::new(Settings::default(), Surroundings::default());
         let policy = Policy::new(lifecycle, Options::default());
         let connection = Connection::new(Arc::new(policy), Peer::Tcp(peer));
         let mut taking = Taking::default();

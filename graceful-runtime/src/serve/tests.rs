@@ -28,11 +28,11 @@ use super::followed::Followed;
 use super::options::Options;
 use super::security::Security;
 use super::shared::Shared;
-use super::transport::Io;
+use super::transport::Transport;
 use crate::config::Config;
-use crate::handover::heritage::Heritage;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::server::Activity;
+use crate::lifecycle::surroundings::Surroundings;
 use crate::model::stage::Stage;
 use crate::net::stream::{Peer, Stream};
 
@@ -67,7 +67,7 @@ impl Pair {
     fn with_room_for(bytes: usize) -> Self {
         let (lifecycle, _) = Lifecycle::new(
             Config::new().keep_alive_grace(GRACE).of_lifecycle(),
-            Heritage::default(),
+            Surroundings::default(),
         );
         Self::of(Arc::new(Shared::new(lifecycle, options())), bytes)
     }
@@ -571,11 +571,15 @@ async fn open_streams_are_those_that_the_client_waits_for() {
 
 /// A connection of HTTP/2 behind the preface.
 fn followed(stream: Stream) -> (Followed, Arc<Connection>) {
-    let (lifecycle, _) = Lifecycle::new(Config::new().of_lifecycle(), Heritage::default());
+    let (lifecycle, _) = Lifecycle::new(Config::new().of_lifecycle(), Surroundings::default());
     let shared = Arc::new(Shared::new(lifecycle, options()));
     let connection = Arc::new(Connection::new(Arc::clone(&shared.policy), Peer::Unix));
     connection.becomes_http2();
-    let mut io = Followed::new(Io::new(stream, Bytes::new(), Arc::clone(&connection)));
+    let mut io = Followed::new(Transport::new(
+        stream,
+        Bytes::new(),
+        Arc::clone(&connection),
+    ));
     io.follow(0);
     (io, connection)
 }
@@ -758,7 +762,7 @@ async fn what_the_runtime_has_not_heard_of_is_answered() {
     let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (accepted, _) = listener.accept().await.unwrap();
     let config = Config::new().keep_alive_grace(Duration::ZERO);
-    let (lifecycle, _) = Lifecycle::new(config.of_lifecycle(), Heritage::default());
+    let (lifecycle, _) = Lifecycle::new(config.of_lifecycle(), Surroundings::default());
     let shared = Arc::new(Shared::new(lifecycle, options()));
     let connection = shared.connect(Peer::Unix);
     let (stream, service) = (Stream::Tcp(accepted), service_fn(answer));
@@ -784,11 +788,11 @@ async fn a_silent_connection_has_not_begun_a_handshake() {
     let _client = TcpStream::connect(listener.local_addr().unwrap()).await;
     let (accepted, _) = listener.accept().await.unwrap();
     let config = Config::new().keep_alive_grace(Duration::ZERO);
-    let (lifecycle, _) = Lifecycle::new(config.of_lifecycle(), Heritage::default());
+    let (lifecycle, _) = Lifecycle::new(config.of_lifecycle(), Surroundings::default());
     let shared = Arc::new(Shared::new(lifecycle, options()));
     let connection = Connection::new(Arc::clone(&shared.policy), Peer::Unix);
     shared.reach(Stage::Draining);
     let mut stream = Stream::Tcp(accepted);
-    let mut patience = super::first_bytes::Patience::default();
+    let mut patience = super::first_bytes::HeadPatience::default();
     assert!(!patience.first_byte(&mut stream, &connection).await);
 }

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
 use super::connection::Connection;
-use super::first_bytes::Patience;
+use super::first_bytes::HeadPatience;
 use crate::net::records::Recorded;
 use crate::net::stream::Stream;
 
@@ -113,7 +113,7 @@ impl Tls {
         connection: &Connection,
     ) -> Option<Stream> {
         // A connection that says nothing is as good as idle; one that has begun may finish.
-        if !Patience::default()
+        if !HeadPatience::default()
             .first_byte(&mut stream, connection)
             .await
         {
@@ -121,7 +121,7 @@ impl Tls {
         }
         let handshake = self.0.accept(Recorded::new(stream));
         let mut handshake = std::pin::pin!(handshake);
-        let mut patience = Patience::begun();
+        let mut patience = HeadPatience::begun();
         let shaken = std::future::poll_fn(|cx| {
             use std::task::Poll;
             match handshake.as_mut().poll(cx) {

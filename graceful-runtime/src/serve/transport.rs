@@ -19,7 +19,7 @@ use crate::net::stream::Stream;
 /// It lets the connection know what hyper would not tell, does not let hyper close the socket, and
 /// gives the socket back when it is dropped, wherever that happens.
 #[derive(Debug)]
-pub(crate) struct Io {
+pub(crate) struct Transport {
     /// `Some` until the drop.
     stream: Option<Stream>,
     /// What was read before hyper came.
@@ -29,7 +29,7 @@ pub(crate) struct Io {
     loss: Option<Loss>,
 }
 
-impl Io {
+impl Transport {
     pub(crate) fn new(stream: Stream, prefix: Bytes, connection: Arc<Connection>) -> Self {
         Self {
             stream: Some(stream),
@@ -148,7 +148,7 @@ impl fmt::Debug for Loss {
     }
 }
 
-impl AsyncRead for Io {
+impl AsyncRead for Transport {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -178,7 +178,7 @@ impl AsyncRead for Io {
     }
 }
 
-impl AsyncWrite for Io {
+impl AsyncWrite for Transport {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -229,7 +229,7 @@ impl AsyncWrite for Io {
     }
 }
 
-impl Drop for Io {
+impl Drop for Transport {
     fn drop(&mut self) {
         if let Some(stream) = self.stream.take() {
             self.connection.give_back(stream);

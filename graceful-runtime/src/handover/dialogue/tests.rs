@@ -1,25 +1,25 @@
 use super::{
     Cause,
-    ChildEvent::{self, *},
-    ChildState::{self, *},
-    ChildStep::{self, *},
+    SuccessorEvent::{self, *},
+    SuccessorState::{self, *},
+    SuccessorStep::{self, *},
 };
 
-const CHILD_STATES: [ChildState; 5] = [Starting, Announcing, Going, HandedOver, Over];
-const CHILD_EVENTS: [ChildEvent; 8] = [
+const CHILD_STATES: [SuccessorState; 5] = [Starting, Announcing, Going, HandedOver, Over];
+const CHILD_EVENTS: [SuccessorEvent; 8] = [
     Ready, Announced, Serving, Failed, Ended, Garbled, TimedOut, Aborted,
 ];
 
 /// One row for each state, one column for each event, in the order of `CHILD_EVENTS`.
 #[rustfmt::skip]
-const CHILD_TABLE: [[(ChildState, ChildStep); 8]; 5] = {
-    const FAILED: (ChildState, ChildStep) = (Over, RollBack(Cause::Failed));
-    const ENDED: (ChildState, ChildStep) = (Over, RollBack(Cause::Ended));
-    const GARBLED: (ChildState, ChildStep) = (Over, RollBack(Cause::Garbled));
-    const TIMED_OUT: (ChildState, ChildStep) = (Over, RollBack(Cause::TimedOut));
-    const ABORT: (ChildState, ChildStep) = (Over, Abort);
-    const KEEP: (ChildState, ChildStep) = (HandedOver, Wait);
-    const STAY: (ChildState, ChildStep) = (Over, Wait);
+const CHILD_TABLE: [[(SuccessorState, SuccessorStep); 8]; 5] = {
+    const FAILED: (SuccessorState, SuccessorStep) = (Over, RollBack(Cause::Failed));
+    const ENDED: (SuccessorState, SuccessorStep) = (Over, RollBack(Cause::Ended));
+    const GARBLED: (SuccessorState, SuccessorStep) = (Over, RollBack(Cause::Garbled));
+    const TIMED_OUT: (SuccessorState, SuccessorStep) = (Over, RollBack(Cause::TimedOut));
+    const ABORT: (SuccessorState, SuccessorStep) = (Over, Abort);
+    const KEEP: (SuccessorState, SuccessorStep) = (HandedOver, Wait);
+    const STAY: (SuccessorState, SuccessorStep) = (Over, Wait);
     [
         // Ready                  Announced       Serving               Failed  Ended  Garbled  TimedOut   Aborted
         [(Announcing, Announce),  GARBLED,        GARBLED,              FAILED, ENDED, GARBLED, TIMED_OUT, ABORT], // Starting
@@ -66,17 +66,17 @@ fn whatever_ends_a_hand_over_ends_it_once() {
 
 mod of_the_successor {
     use crate::handover::dialogue::{
-        ParentEvent::{self, *},
-        ParentState::{self, *},
-        ParentStep::{self, Wait, *},
+        PredecessorEvent::{self, *},
+        PredecessorState::{self, *},
+        PredecessorStep::{self, Wait, *},
     };
 
-    const STATES: [ParentState; 6] = [Starting, Orphaned, Waiting, Serving, Alone, Stopped];
-    const EVENTS: [ParentEvent; 6] = [Ready, Go, Abort, Ended, Garbled, Unheard];
+    const STATES: [PredecessorState; 6] = [Starting, Orphaned, Waiting, Serving, Alone, Stopped];
+    const EVENTS: [PredecessorEvent; 6] = [Ready, Go, Abort, Ended, Garbled, Unheard];
 
     #[rustfmt::skip]
-    const TABLE: [[(ParentState, ParentStep); 6]; 6] = {
-        const STOP: (ParentState, ParentStep) = (Stopped, Stop);
+    const TABLE: [[(PredecessorState, PredecessorStep); 6]; 6] = {
+        const STOP: (PredecessorState, PredecessorStep) = (Stopped, Stop);
         [
             // Ready                   Go                   Abort             Ended                   Garbled           Unheard
             [(Waiting, SayReady),      STOP,                STOP,             (Orphaned, ReportEnd),  STOP,             (Starting, Wait)], // Starting
@@ -116,27 +116,28 @@ mod of_the_successor {
 /// Both tables against each other: every order in which the messages and one mishap can arrive.
 mod together {
     use crate::handover::dialogue::{
-        ChildEvent, ChildState, ChildStep, ParentEvent, ParentState, ParentStep,
+        PredecessorEvent, PredecessorState, PredecessorStep, SuccessorEvent, SuccessorState,
+        SuccessorStep,
     };
 
     /// The two sides and what is under way between them.
     #[derive(Clone, Debug)]
     struct Pair {
-        old: ChildState,
-        new: ParentState,
-        to_old: Vec<ChildEvent>,
-        to_new: Vec<ParentEvent>,
-        mishap: Option<ChildEvent>,
+        old: SuccessorState,
+        new: PredecessorState,
+        to_old: Vec<SuccessorEvent>,
+        to_new: Vec<PredecessorEvent>,
+        mishap: Option<SuccessorEvent>,
         old_drains: bool,
         new_serves: bool,
     }
 
     impl Pair {
         /// What is sent to an old process that has given up does not arrive; what has arrived is looked at before.
-        fn old_meets(&mut self, mishap: ChildEvent) {
-            let serves =
-                self.old == ChildState::Going && self.to_old.first() == Some(&ChildEvent::Serving);
-            match serves && matches!(mishap, ChildEvent::TimedOut | ChildEvent::Aborted) {
+        fn old_meets(&mut self, mishap: SuccessorEvent) {
+            let serves = self.old == SuccessorState::Going
+                && self.to_old.first() == Some(&SuccessorEvent::Serving);
+            match serves && matches!(mishap, SuccessorEvent::TimedOut | SuccessorEvent::Aborted) {
                 true => {
                     let serving = self.to_old.remove(0);
                     self.old_sees(serving);
@@ -145,35 +146,35 @@ mod together {
             }
         }
 
-        fn old_sees(&mut self, event: ChildEvent) {
+        fn old_sees(&mut self, event: SuccessorEvent) {
             let (next, step) = self.old.after(event);
             self.old = next;
             match step {
-                ChildStep::Announce => self.to_old.push(ChildEvent::Announced),
-                ChildStep::SayGo => self.to_new.push(ParentEvent::Go),
-                ChildStep::Abort => self.to_new.push(ParentEvent::Abort),
-                ChildStep::Finish => self.old_drains = true,
+                SuccessorStep::Announce => self.to_old.push(SuccessorEvent::Announced),
+                SuccessorStep::SayGo => self.to_new.push(PredecessorEvent::Go),
+                SuccessorStep::Abort => self.to_new.push(PredecessorEvent::Abort),
+                SuccessorStep::Finish => self.old_drains = true,
                 // The successor is stopped when it has that, or is killed.
-                ChildStep::RollBack(_) => self.to_new.push(ParentEvent::Abort),
-                ChildStep::Wait | ChildStep::ReportLoss => {}
+                SuccessorStep::RollBack(_) => self.to_new.push(PredecessorEvent::Abort),
+                SuccessorStep::Wait | SuccessorStep::ReportLoss => {}
             }
         }
 
-        fn new_sees(&mut self, event: ParentEvent) {
+        fn new_sees(&mut self, event: PredecessorEvent) {
             let (next, step) = self.new.after(event);
             self.new = next;
             match step {
-                ParentStep::SayReady => self.to_old.push(ChildEvent::Ready),
-                ParentStep::TakeOver if self.old == ChildState::Over => {
-                    self.new_sees(ParentEvent::Unheard);
+                PredecessorStep::SayReady => self.to_old.push(SuccessorEvent::Ready),
+                PredecessorStep::TakeOver if self.old == SuccessorState::Over => {
+                    self.new_sees(PredecessorEvent::Unheard);
                 }
-                ParentStep::TakeOver => {
+                PredecessorStep::TakeOver => {
                     self.new_serves = true;
-                    self.to_old.push(ChildEvent::Serving);
+                    self.to_old.push(SuccessorEvent::Serving);
                 }
-                ParentStep::TakeOverAlone => self.new_serves = true,
-                ParentStep::Stop => self.to_old.push(ChildEvent::Ended),
-                ParentStep::Wait | ParentStep::ReportEnd => {}
+                PredecessorStep::TakeOverAlone => self.new_serves = true,
+                PredecessorStep::Stop => self.to_old.push(SuccessorEvent::Ended),
+                PredecessorStep::Wait | PredecessorStep::ReportEnd => {}
             }
         }
 
@@ -199,29 +200,29 @@ mod together {
                 next.old_meets(mishap);
                 (ends, moved) = (ends && next.ends_served(), true);
             }
-            if self.new_serves && self.old == ChildState::Over && !self.old_drains {
+            if self.new_serves && self.old == SuccessorState::Over && !self.old_drains {
                 // It would be stopped with what it has accepted.
                 return false;
             }
             ends && (moved
                 || !self.old_drains
-                || (self.new_serves && self.new != ParentState::Stopped))
+                || (self.new_serves && self.new != PredecessorState::Stopped))
         }
     }
 
     #[test]
     fn whatever_happens_when_somebody_serves() {
         let start = || Pair {
-            old: ChildState::Starting,
-            new: ParentState::Starting,
+            old: SuccessorState::Starting,
+            new: PredecessorState::Starting,
             to_old: vec![],
-            to_new: vec![ParentEvent::Ready],
+            to_new: vec![PredecessorEvent::Ready],
             mishap: None,
             old_drains: false,
             new_serves: false,
         };
         assert!(start().ends_served());
-        for mishap in [ChildEvent::TimedOut, ChildEvent::Aborted] {
+        for mishap in [SuccessorEvent::TimedOut, SuccessorEvent::Aborted] {
             let pair = Pair {
                 mishap: Some(mishap),
                 ..start()

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::serve::framing::{Awaits, Body, Framing, Told};
+use crate::serve::framing::{Awaits, Framing, RequestBody, Told};
 
 /// What has come; written by the task of the connection alone, so that what is read without the lock needs no ordering.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Arrivals {
 
     /// Notes that hyper has handed out a request with such a body.
     #[inline]
-    pub(super) fn begin(&self, body: Body) {
+    pub(super) fn begin(&self, body: RequestBody) {
         match &mut *self.following() {
             Following::Requests(framing) => {
                 framing.begin(body);
@@ -89,7 +89,7 @@ impl Arrivals {
                 self.may_have_begun
                     .store(may_leave_something, Ordering::Relaxed);
             }
-            Following::Nothing { has_body } => *has_body = body != Body::Complete,
+            Following::Nothing { has_body } => *has_body = body != RequestBody::Complete,
         }
     }
 

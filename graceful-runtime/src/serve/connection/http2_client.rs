@@ -25,7 +25,7 @@ pub(in crate::serve) struct Http2Client {
 /// How far a client has come with the PING behind the GOAWAY.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Answer {
+pub(crate) enum PingAnswer {
     /// Other things are before it that the client has not taken.
     Far,
     /// Its kernel has it.
@@ -39,7 +39,7 @@ impl Http2Client {
         Self {
             open: AtomicU32::new(UNKNOWN),
             half_closed: AtomicU32::new(0),
-            answer: AtomicU8::new(Answer::Far as u8),
+            answer: AtomicU8::new(PingAnswer::Far as u8),
             progress: AtomicU32::new(0),
             behind_response: AtomicUsize::new(0),
             is_reading: AtomicBool::new(false),
@@ -69,21 +69,22 @@ impl Http2Client {
 
     /// Notes that the client has the PING behind the GOAWAY.
     pub(in crate::serve) fn note_asked(&self) {
-        if self.answer() == Answer::Far {
-            self.answer.store(Answer::Due as u8, Ordering::Relaxed);
+        if self.answer() == PingAnswer::Far {
+            self.answer.store(PingAnswer::Due as u8, Ordering::Relaxed);
         }
     }
 
     /// Takes the client for one that has answered the PING behind the GOAWAY.
     pub(in crate::serve) fn presume_answer(&self) {
-        self.answer.store(Answer::Presumed as u8, Ordering::Relaxed);
+        self.answer
+            .store(PingAnswer::Presumed as u8, Ordering::Relaxed);
     }
 
-    pub(in crate::serve) fn answer(&self) -> Answer {
+    pub(in crate::serve) fn answer(&self) -> PingAnswer {
         match self.answer.load(Ordering::Relaxed) {
-            answer if answer == Answer::Far as u8 => Answer::Far,
-            answer if answer == Answer::Due as u8 => Answer::Due,
-            _ => Answer::Presumed,
+            answer if answer == PingAnswer::Far as u8 => PingAnswer::Far,
+            answer if answer == PingAnswer::Due as u8 => PingAnswer::Due,
+            _ => PingAnswer::Presumed,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::lifecycle::request::InFlight;
 use crate::lifecycle::tally::Tally;
 use crate::model::phase::Phase;
 use crate::model::stage::Stage;
-use crate::serve::framing::Body;
+use crate::serve::framing::RequestBody;
 use crate::serve::requests::Key;
 use crate::serve::strays::Unmade;
 
@@ -39,8 +39,8 @@ impl Connection {
         request: &Request<B>,
     ) -> InFlightGuard {
         let body = match request.body().is_end_stream() {
-            true => Body::Complete,
-            false => Body::new(request.body().size_hint().exact()),
+            true => RequestBody::Complete,
+            false => RequestBody::new(request.body().size_hint().exact()),
         };
         // Nobody may ask for the body of a response to HEAD.
         let stream = (request.version() == Version::HTTP_2)

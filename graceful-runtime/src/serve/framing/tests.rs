@@ -15,15 +15,15 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWrite, duplex};
 
-use super::{Awaits, Body, Framing, KEPT, Told, head_length};
-use crate::handover::heritage::Heritage;
+use super::{Awaits, Framing, KEPT, RequestBody, Told, head_length};
+use crate::lifecycle::surroundings::Surroundings;
 use crate::lifecycle::{Lifecycle, Settings};
 use crate::net::stream::{Peer, Stream};
 use crate::serve::connection::Connection;
 use crate::serve::options::Options;
 use crate::serve::policy::Policy;
 use crate::serve::service::Tracked;
-use crate::serve::transport::Io;
+use crate::serve::transport::Transport;
 
 /// What a handler does with the body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ struct Known {
 
 /// Feeds hyper with `pieces`, one after the other.
 fn serve(pieces: &[&[u8]], handler: Handler) -> Known {
-    let (lifecycle, _) = Lifecycle::new(Settings::default(), Heritage::default());
+    let (lifecycle, _) = Lifecycle::new(Settings::default(), Surroundings::default());
     let policy = Arc::new(Policy::new(lifecycle, Options::default()));
     let connection = Arc::new(Connection::new(policy, Peer::Unix));
     connection.becomes_http1();
@@ -63,7 +63,7 @@ fn serve(pieces: &[&[u8]], handler: Handler) -> Known {
         }
     });
     let (mut client, server) = duplex(1 << 20);
-    let io = Io::new(
+    let io = Transport::new(
         Stream::Duplex(server),
         Bytes::new(),
         Arc::clone(&connection),
@@ -259,11 +259,15 @@ fn what_hyper_does_not_take_for_a_chunk_is_unknown() {
     ] {
         let mut framing = Framing::default();
         framing.feed(b"POST / HTTP/1.1\r\n\r\n");
-        framing.begin(Body::new(None));
+        framing.begin(RequestBody::new(None));
         framing.feed(chunks.as_bytes());
-        assert_eq!(framing.body, Body::Unknown, "{chunks:?}");
+        assert_eq!(framing.body, RequestBody::Unknown, "{chunks:?}");
         framing.feed(b"0\r\n\r\n");
-        assert_eq!(framing.body, Body::Unknown, "{chunks:?}: it stays unknown");
+        assert_eq!(
+            framing.body,
+            RequestBody::Unknown,
+            "{chunks:?}: it stays unknown"
+        );
     }
 }
 
@@ -271,10 +275,10 @@ fn what_hyper_does_not_take_for_a_chunk_is_unknown() {
 fn what_hyper_was_not_fed_is_unknown() {
     let mut framing = Framing::default();
     framing.feed(b"GET / HTTP/1.1\r\n");
-    framing.begin(Body::Complete);
+    framing.begin(RequestBody::Complete);
     assert_eq!(framing.awaits(), Awaits::Unknown);
     framing.feed(b"\r\nGET / HTTP/1.1\r\n\r\n");
-    framing.begin(Body::Complete);
+    framing.begin(RequestBody::Complete);
     assert_eq!(framing.awaits(), Awaits::Unknown, "it stays unknown");
 }
 
@@ -282,9 +286,9 @@ fn what_hyper_was_not_fed_is_unknown() {
 fn a_request_within_a_body_is_unknown() {
     let mut framing = Framing::default();
     framing.feed(b"POST / HTTP/1.1\r\n\r\nbo");
-    framing.begin(Body::Length(4));
+    framing.begin(RequestBody::Length(4));
     assert_eq!(framing.awaits(), Awaits::RestOfBody);
-    framing.begin(Body::Complete);
+    framing.begin(RequestBody::Complete);
     framing.feed(b"dy");
     assert_eq!(framing.awaits(), Awaits::Unknown);
 }
@@ -294,14 +298,14 @@ fn little_is_kept_of_what_was_fed() {
     let mut framing = Framing::default();
     let head = b"POST / HTTP/1.1\r\n\r\n";
     framing.feed(&[head.as_slice(), &[b'x'; 400_000]].concat());
-    framing.begin(Body::Length(1_000_000));
+    framing.begin(RequestBody::Length(1_000_000));
     assert!(framing.fed.capacity() <= KEPT, "a part of a body");
     for _ in 0..6 {
         framing.feed(&[b'x'; 100_000]);
     }
     assert_eq!(framing.awaits(), Awaits::Request);
     framing.feed(&[head.as_slice(), &[b'x'; 400_000]].concat());
-    framing.begin(Body::Length(400_000));
+    framing.begin(RequestBody::Length(400_000));
     assert!(framing.fed.capacity() <= KEPT, "a whole body");
 }
 
@@ -311,7 +315,7 @@ fn little_is_kept_where_each_read_ends_in_a_head() {
     framing.feed(b"GET / HT");
     for _ in 0..100_000 {
         framing.feed(b"TP/1.1\r\n\r\nGET / HT");
-        framing.begin(Body::Complete);
+        framing.begin(RequestBody::Complete);
     }
     assert_eq!(framing.awaits(), Awaits::RestOfHead);
     assert_eq!(framing.rest(), b"GET / HT");
@@ -335,7 +339,7 @@ fn a_pipeline_of_any_length_is_followed() {
     framing.feed(&get.repeat(100_000));
     for _ in 0..100_000 {
         assert_eq!(framing.awaits(), Awaits::RestOfHead);
-        framing.begin(Body::Complete);
+        framing.begin(RequestBody::Complete);
     }
     assert_eq!(framing.awaits(), Awaits::Request);
 }
@@ -345,13 +349,13 @@ fn a_request_may_be_told_of_late() {
     let mut framing = Framing::new(Told::Late);
     let get: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
     framing.feed(&get.repeat(2));
-    framing.begin(Body::Complete);
+    framing.begin(RequestBody::Complete);
     // The second one is under way between hyper and the one who tells.
     framing.feed(get);
     assert_eq!(framing.awaits(), Awaits::RestOfHead);
-    framing.begin(Body::Complete);
+    framing.begin(RequestBody::Complete);
     assert_eq!(framing.awaits(), Awaits::RestOfHead);
-    framing.begin(Body::Complete);
+    framing.begin(RequestBody::Complete);
     assert_eq!(framing.awaits(), Awaits::Request);
 }
 
@@ -361,7 +365,7 @@ fn empty_lines_between_requests_are_not_kept() {
     for _ in 0..100 {
         framing.feed(b"\r\n\n");
         framing.feed(b"\nGET / HTTP/1.1\r\n\r\n\r\n");
-        framing.begin(Body::Complete);
+        framing.begin(RequestBody::Complete);
         assert_eq!(framing.awaits(), Awaits::Request);
         assert_eq!(framing.fed, b"");
     }

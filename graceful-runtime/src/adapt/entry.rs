@@ -7,12 +7,12 @@ use crate::lifecycle::server::Server;
 use crate::serve::Shared;
 
 /// The server as the report knows it, as long as it accepts or has a connection.
-pub(super) struct Registration {
+pub(super) struct ServerEntry {
     shared: Arc<Shared>,
     _member: Member<dyn Server>,
 }
 
-impl Registration {
+impl ServerEntry {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let member = shared
             .lifecycle()
@@ -25,7 +25,7 @@ impl Registration {
     }
 }
 
-impl Drop for Registration {
+impl Drop for ServerEntry {
     fn drop(&mut self) {
         self.shared.note_last_closed();
     }

@@ -11,12 +11,12 @@ use crate::model::keeper::Keeper;
 /// A limit that only ever fails a test.
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn hello(listeners: &[&str]) -> ToChild {
+fn hello(listeners: &[&str]) -> ToSuccessor {
     let name = |asked: &&str| ListenerName {
         asked: asked.to_string(),
         keeper: Keeper::Nobody,
     };
-    ToChild::Hello(Hello {
+    ToSuccessor::Hello(Hello {
         pid: 4711,
         listeners: listeners.iter().map(name).collect(),
         has_state: false,
@@ -24,9 +24,9 @@ fn hello(listeners: &[&str]) -> ToChild {
     })
 }
 
-fn heard(channel: &Channel) -> Option<ToParent> {
+fn heard(channel: &Channel) -> Option<ToPredecessor> {
     match channel.receive().unwrap() {
-        Received::Packet { bytes, .. } => Some(ToParent::decode(&bytes).unwrap()),
+        Received::Packet { bytes, .. } => Some(ToPredecessor::decode(&bytes).unwrap()),
         Received::Nothing | Received::End => None,
     }
 }
@@ -37,10 +37,10 @@ fn the_greeting_brings_the_listeners() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     old.send(&hello(&["web"]).encode(), &[listener.as_fd()])
         .unwrap();
-    let (predecessor, gift) = Predecessor::meet(theirs).unwrap();
+    let (predecessor, greeting) = Predecessor::meet(theirs).unwrap();
     assert_eq!(predecessor.pid(), 4711);
-    assert_eq!(gift.hello.listeners[0].asked, "web");
-    let [descriptor] = <[OwnedFd; 1]>::try_from(gift.descriptors).unwrap();
+    assert_eq!(greeting.hello.listeners[0].asked, "web");
+    let [descriptor] = <[OwnedFd; 1]>::try_from(greeting.descriptors).unwrap();
     let inherited = TcpListener::from(descriptor);
     assert_eq!(
         inherited.local_addr().unwrap(),
@@ -57,16 +57,25 @@ fn the_dialogue_goes_over_the_channel() {
     predecessor
         .watch(move |event| events.send(event).unwrap())
         .unwrap();
-    assert_eq!(predecessor.after(ParentEvent::Ready), ParentStep::SayReady);
-    assert_eq!(heard(&old), Some(ToParent::Ready));
-    old.send(&ToChild::Go.encode(), &[]).unwrap();
-    assert_eq!(received.recv_timeout(LIMIT), Ok(ParentEvent::Go));
-    assert_eq!(predecessor.after(ParentEvent::Go), ParentStep::TakeOver);
+    assert_eq!(
+        predecessor.after(PredecessorEvent::Ready),
+        PredecessorStep::SayReady
+    );
+    assert_eq!(heard(&old), Some(ToPredecessor::Ready));
+    old.send(&ToSuccessor::Go.encode(), &[]).unwrap();
+    assert_eq!(received.recv_timeout(LIMIT), Ok(PredecessorEvent::Go));
+    assert_eq!(
+        predecessor.after(PredecessorEvent::Go),
+        PredecessorStep::TakeOver
+    );
     assert!(predecessor.say_serving(vec![3]));
-    assert_eq!(heard(&old), Some(ToParent::Serving { dropped: vec![3] }));
+    assert_eq!(
+        heard(&old),
+        Some(ToPredecessor::Serving { dropped: vec![3] })
+    );
     predecessor.say_failed("too late, and heard all the same");
     drop(old);
-    assert_eq!(received.recv_timeout(LIMIT), Ok(ParentEvent::Ended));
+    assert_eq!(received.recv_timeout(LIMIT), Ok(PredecessorEvent::Ended));
     assert!(
         received.recv_timeout(LIMIT).is_err(),
         "the thread has ended"
@@ -83,9 +92,9 @@ fn what_cannot_be_understood_is_an_event() {
         .watch(move |event| events.send(event).unwrap())
         .unwrap();
     for (bytes, event) in [
-        (b"?".to_vec(), ParentEvent::Garbled),
-        (hello(&[]).encode(), ParentEvent::Garbled),
-        (ToChild::Abort.encode(), ParentEvent::Abort),
+        (b"?".to_vec(), PredecessorEvent::Garbled),
+        (hello(&[]).encode(), PredecessorEvent::Garbled),
+        (ToSuccessor::Abort.encode(), PredecessorEvent::Abort),
     ] {
         old.send(&bytes, &[]).unwrap();
         assert_eq!(received.recv_timeout(LIMIT), Ok(event));
@@ -121,23 +130,26 @@ fn a_predecessor_of_another_version_is_told_so() {
         panic!("it was understood")
     };
     assert!(reason.contains("speaks version 9"), "{reason}");
-    assert_eq!(heard(&old), Some(ToParent::Failed { reason }));
+    assert_eq!(heard(&old), Some(ToPredecessor::Failed { reason }));
 }
 
 #[test]
 fn who_has_given_up_is_told_nothing_and_decides_with_its_next_word() {
     for (event, step) in [
-        (ParentEvent::Abort, ParentStep::Stop),
-        (ParentEvent::Ended, ParentStep::TakeOverAlone),
+        (PredecessorEvent::Abort, PredecessorStep::Stop),
+        (PredecessorEvent::Ended, PredecessorStep::TakeOverAlone),
     ] {
         let (old, theirs) = Channel::pair().unwrap();
         old.send(&hello(&[]).encode(), &[]).unwrap();
         let (mut predecessor, _) = Predecessor::meet(theirs).unwrap();
-        predecessor.after(ParentEvent::Ready);
+        predecessor.after(PredecessorEvent::Ready);
         old.close_for_receiving();
         // What came before is there.
-        assert_eq!(heard(&old), Some(ToParent::Ready));
-        assert_eq!(predecessor.after(ParentEvent::Go), ParentStep::TakeOver);
+        assert_eq!(heard(&old), Some(ToPredecessor::Ready));
+        assert_eq!(
+            predecessor.after(PredecessorEvent::Go),
+            PredecessorStep::TakeOver
+        );
         assert!(!predecessor.say_serving(vec![]));
         assert_eq!(heard(&old), None);
         assert_eq!(predecessor.after(event), step);

@@ -1,6 +1,6 @@
 //! The old process's view of the new one: start it, wait until it serves, or stop it.
 //!
-//! One thread for each hand-over waits for the events of [`ChildState`] and does what the table says. It never polls on a timer.
+//! One thread for each hand-over waits for the events of [`SuccessorState`] and does what the table says. It never polls on a timer.
 
 use std::{
     error::Error,
@@ -18,10 +18,10 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::{
     channel::{Channel, Received},
-    dialogue::{Cause, ChildEvent, ChildState, ChildStep},
-    program::{Parentage, Program, Successor, Wait},
-    state::State,
-    wire::{Hello, LISTENERS_MAX, ListenerName, ToChild, ToParent, VERSION},
+    dialogue::{Cause, SuccessorEvent, SuccessorState, SuccessorStep},
+    program::{Parentage, Program, Started, Wait},
+    state::HandoverState,
+    wire::{Hello, LISTENERS_MAX, ListenerName, ToPredecessor, ToSuccessor, VERSION},
 };
 use crate::net::inherited::{Handed, ListenerId};
 use crate::os::environment::HANDOVER;
@@ -43,7 +43,7 @@ const BARRIER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Plan {
     pub(crate) program: Program,
     pub(crate) listeners: Vec<Handed>,
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<HandoverState>,
     /// This process and those that still drain.
     pub(crate) predecessors: Vec<OwnedFd>,
     /// From the start of the successor until it serves.
@@ -53,13 +53,13 @@ pub(crate) struct Plan {
 
 /// What a hand-over came to.
 #[derive(Debug)]
-pub(crate) enum Report {
+pub(crate) enum HandoverReport {
     /// The successor serves; drain. It accepts from the listeners in `taken`; it did not ask for the others.
     HandedOver { pid: u32, taken: Vec<ListenerId> },
     /// Everything is as it was before.
-    Failed(Failure),
+    Failed(HandoverFailure),
     /// The successor took over, and has ended while this process still runs.
-    Lost { pid: u32, end: End },
+    Lost { pid: u32, end: SuccessorEnd },
 }
 
 /// A hand-over under way.
@@ -79,7 +79,7 @@ impl Handover {
     /// Where the thread cannot be started.
     pub(crate) fn start(
         plan: Plan,
-        report: impl FnMut(Report) + Send + 'static,
+        report: impl FnMut(HandoverReport) + Send + 'static,
     ) -> io::Result<Self> {
         // A semaphore: each call of `abort` is one that can be read.
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK | EventfdFlags::SEMAPHORE;
@@ -111,14 +111,14 @@ impl Handover {
     }
 }
 
-fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(Report)) {
+fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(HandoverReport)) {
     let service_manager = plan.service_manager.clone();
     let timeout = plan.timeout;
     let listeners = plan.listeners.iter().map(|listener| listener.id).collect();
     match start(plan) {
         Ok((channel, successor, deadline)) => Driver {
             listeners,
-            state: ChildState::Starting,
+            state: SuccessorState::Starting,
             channel,
             is_deaf: false,
             successor,
@@ -134,19 +134,19 @@ fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(Report)) {
         .run(),
         Err(failure) => {
             service_manager.ready(&format!("restart failed: {failure}"));
-            report(Report::Failed(failure));
+            report(HandoverReport::Failed(failure));
         }
     }
 }
 
 /// Says everything that the successor has to know, then starts it: it finds the greeting when it looks.
-fn start(plan: Plan) -> Result<(Channel, Successor, Instant), Failure> {
+fn start(plan: Plan) -> Result<(Channel, Started, Instant), HandoverFailure> {
     let deadline = Instant::now() + plan.timeout;
     if plan.listeners.len() > LISTENERS_MAX {
-        return Err(Failure::TooManyListeners(plan.listeners.len()));
+        return Err(HandoverFailure::TooManyListeners(plan.listeners.len()));
     }
-    let (channel, theirs) = Channel::pair().map_err(Failure::Channel)?;
-    greet(&channel, &plan).map_err(Failure::Channel)?;
+    let (channel, theirs) = Channel::pair().map_err(HandoverFailure::Channel)?;
+    greet(&channel, &plan).map_err(HandoverFailure::Channel)?;
     let parentage = if plan.service_manager.is_present() {
         Parentage::Orphan
     } else {
@@ -155,7 +155,8 @@ fn start(plan: Plan) -> Result<(Channel, Successor, Instant), Failure> {
     let mut variables = plan.service_manager.variables();
     variables.push((HANDOVER, OsString::from(VERSION.to_string())));
     let successor = plan.program.start(parentage, theirs, &variables);
-    let successor = successor.map_err(|error| Failure::Start(plan.program.path().into(), error))?;
+    let successor =
+        successor.map_err(|error| HandoverFailure::Start(plan.program.path().into(), error))?;
     Ok((channel, successor, deadline))
 }
 
@@ -174,16 +175,16 @@ fn greet(channel: &Channel, plan: &Plan) -> io::Result<()> {
     let state = plan.state.iter().map(AsFd::as_fd);
     let predecessors = plan.predecessors.iter().map(AsFd::as_fd);
     let descriptors: Vec<_> = listeners.chain(state).chain(predecessors).collect();
-    channel.send(&ToChild::Hello(hello).encode(), &descriptors)
+    channel.send(&ToSuccessor::Hello(hello).encode(), &descriptors)
 }
 
 struct Driver<R> {
     listeners: Vec<ListenerId>,
-    state: ChildState,
+    state: SuccessorState,
     channel: Channel,
     /// The channel is closed for what the successor says.
     is_deaf: bool,
-    successor: Successor,
+    successor: Started,
     abort: Arc<OwnedFd>,
     barrier: Option<Barrier>,
     /// Of the successor, or while it is announced of the service manager.
@@ -203,30 +204,30 @@ struct Said {
     dropped: Vec<u16>,
 }
 
-impl<R: FnMut(Report)> Driver<R> {
+impl<R: FnMut(HandoverReport)> Driver<R> {
     fn run(mut self) {
         loop {
             let event = self.next_event();
             let (state, step) = self.state.after(event);
             self.state = state;
             match step {
-                ChildStep::Wait => {}
-                ChildStep::Announce => self.announce(),
-                ChildStep::SayGo => self.say(&ToChild::Go),
-                ChildStep::Finish => self.finish(),
-                ChildStep::RollBack(cause) => return self.roll_back(cause),
-                ChildStep::Abort => return self.stop(),
-                ChildStep::ReportLoss => return self.report_loss(),
+                SuccessorStep::Wait => {}
+                SuccessorStep::Announce => self.announce(),
+                SuccessorStep::SayGo => self.say(&ToSuccessor::Go),
+                SuccessorStep::Finish => self.finish(),
+                SuccessorStep::RollBack(cause) => return self.roll_back(cause),
+                SuccessorStep::Abort => return self.stop(),
+                SuccessorStep::ReportLoss => return self.report_loss(),
             }
         }
     }
 
     /// Waits for the next event. What the successor said comes before that it ended, and that before anything else.
-    fn next_event(&mut self) -> ChildEvent {
+    fn next_event(&mut self) -> SuccessorEvent {
         loop {
-            if self.state == ChildState::Announcing && self.barrier.is_none() {
+            if self.state == SuccessorState::Announcing && self.barrier.is_none() {
                 self.deadline = Instant::now() + self.left;
-                return ChildEvent::Announced;
+                return SuccessorEvent::Announced;
             }
             let left = self.time_left();
             let ready = self.wait(left);
@@ -238,30 +239,32 @@ impl<R: FnMut(Report)> Driver<R> {
             }
             if ready.abort {
                 let _ = rustix::io::read(&self.abort, &mut [0; 8]);
-                return self.unless_it_serves(ChildEvent::Aborted);
+                return self.unless_it_serves(SuccessorEvent::Aborted);
             }
             if ready.end {
-                return ChildEvent::Ended;
+                return SuccessorEvent::Ended;
             }
             let late = left.is_some_and(|left| left.is_zero());
-            if ready.barrier || (late && self.state == ChildState::Announcing) {
+            if ready.barrier || (late && self.state == SuccessorState::Announcing) {
                 self.barrier = None;
             } else if late {
-                return self.unless_it_serves(ChildEvent::TimedOut);
+                return self.unless_it_serves(SuccessorEvent::TimedOut);
             }
         }
     }
 
     /// Returns `event`, by which this process gives up, unless the successor said before that it serves. From here on it
     /// cannot, so that it accepts nothing.
-    fn unless_it_serves(&mut self, event: ChildEvent) -> ChildEvent {
+    fn unless_it_serves(&mut self, event: SuccessorEvent) -> SuccessorEvent {
         if self.is_deaf {
             return event;
         }
         self.channel.close_for_receiving();
         self.is_deaf = true;
         match self.receive() {
-            Some(ChildEvent::Serving) if self.state == ChildState::Going => ChildEvent::Serving,
+            Some(SuccessorEvent::Serving) if self.state == SuccessorState::Going => {
+                SuccessorEvent::Serving
+            }
             _ => event,
         }
     }
@@ -269,8 +272,8 @@ impl<R: FnMut(Report)> Driver<R> {
     /// How long to wait; without end once the successor serves, for the drain has its own deadline.
     fn time_left(&self) -> Option<Duration> {
         match self.state {
-            ChildState::HandedOver | ChildState::Over => None,
-            ChildState::Starting | ChildState::Announcing | ChildState::Going => {
+            SuccessorState::HandedOver | SuccessorState::Over => None,
+            SuccessorState::Starting | SuccessorState::Announcing | SuccessorState::Going => {
                 Some(self.deadline.saturating_duration_since(Instant::now()))
             }
         }
@@ -287,30 +290,30 @@ impl<R: FnMut(Report)> Driver<R> {
         sources.wait(limit)
     }
 
-    fn receive(&mut self) -> Option<ChildEvent> {
+    fn receive(&mut self) -> Option<SuccessorEvent> {
         let bytes = match self.channel.receive() {
             Ok(Received::Packet { bytes, .. }) => bytes,
             Ok(Received::Nothing) => return None,
-            Ok(Received::End) => return Some(ChildEvent::Ended),
+            Ok(Received::End) => return Some(SuccessorEvent::Ended),
             Err(error) => return Some(self.garbled(error.to_string())),
         };
-        Some(match ToParent::decode(&bytes) {
-            Ok(ToParent::Ready) => ChildEvent::Ready,
-            Ok(ToParent::Serving { dropped }) => {
+        Some(match ToPredecessor::decode(&bytes) {
+            Ok(ToPredecessor::Ready) => SuccessorEvent::Ready,
+            Ok(ToPredecessor::Serving { dropped }) => {
                 self.said.dropped = dropped;
-                ChildEvent::Serving
+                SuccessorEvent::Serving
             }
-            Ok(ToParent::Failed { reason }) => {
+            Ok(ToPredecessor::Failed { reason }) => {
                 self.said.reason = reason;
-                ChildEvent::Failed
+                SuccessorEvent::Failed
             }
             Err(error) => self.garbled(error.to_string()),
         })
     }
 
-    fn garbled(&mut self, reason: String) -> ChildEvent {
+    fn garbled(&mut self, reason: String) -> SuccessorEvent {
         self.said.reason = reason;
-        ChildEvent::Garbled
+        SuccessorEvent::Garbled
     }
 
     /// From here on the service manager listens to the successor, and this process is silent.
@@ -327,7 +330,7 @@ impl<R: FnMut(Report)> Driver<R> {
     }
 
     /// A successor that cannot be told anything has ended, and that is the next event.
-    fn say(&self, message: &ToChild) {
+    fn say(&self, message: &ToSuccessor) {
         let _ = self.channel.send(&message.encode(), &[]);
     }
 
@@ -338,7 +341,7 @@ impl<R: FnMut(Report)> Driver<R> {
             .filter(|(index, _)| !dropped.contains(index))
             .map(|(_, &id)| id);
         let taken = taken.collect();
-        (self.report)(Report::HandedOver {
+        (self.report)(HandoverReport::HandedOver {
             pid: self.successor.pid(),
             taken,
         });
@@ -349,37 +352,37 @@ impl<R: FnMut(Report)> Driver<R> {
         let pid = self.successor.pid();
         let reason = std::mem::take(&mut self.said.reason);
         let failure = match cause {
-            Cause::Failed => Failure::Failed { pid, reason },
-            Cause::Garbled => Failure::Garbled { pid, reason },
-            Cause::TimedOut => Failure::TimedOut {
+            Cause::Failed => HandoverFailure::Failed { pid, reason },
+            Cause::Garbled => HandoverFailure::Garbled { pid, reason },
+            Cause::TimedOut => HandoverFailure::TimedOut {
                 pid,
                 limit: self.timeout,
             },
-            Cause::Ended => Failure::Ended {
+            Cause::Ended => HandoverFailure::Ended {
                 pid,
                 end: self.end(),
             },
         };
         // For a program behind a wrapper, which a signal to the wrapper does not reach: it must not take
         // the end of the channel for the end of this process.
-        self.say(&ToChild::Abort);
+        self.say(&ToSuccessor::Abort);
         self.successor.kill();
         self.service_manager.unmute();
         self.service_manager
             .announce_rollback(&format!("restart failed: {failure}"));
-        (self.report)(Report::Failed(failure));
+        (self.report)(HandoverReport::Failed(failure));
     }
 
     fn stop(mut self) {
         let pid = self.successor.pid();
-        self.say(&ToChild::Abort);
+        self.say(&ToSuccessor::Abort);
         self.successor.terminate();
         self.wait_for_end(STOP_GRACE);
         self.successor.kill();
         if self.service_manager.unmute() {
             self.service_manager.announce_stop();
         }
-        (self.report)(Report::Failed(Failure::Aborted { pid }));
+        (self.report)(HandoverReport::Failed(HandoverFailure::Aborted { pid }));
     }
 
     /// Waits for the end of the successor, until there is no more time for that.
@@ -402,18 +405,18 @@ impl<R: FnMut(Report)> Driver<R> {
 
     fn report_loss(mut self) {
         let end = self.end();
-        (self.report)(Report::Lost {
+        (self.report)(HandoverReport::Lost {
             pid: self.successor.pid(),
             end,
         });
     }
 
     /// Finds out how the successor ended, after its end of the channel was closed.
-    fn end(&mut self) -> End {
+    fn end(&mut self) -> SuccessorEnd {
         match self.successor.wait(END_GRACE) {
-            Wait::Exited(status) => End::Exited(status),
-            Wait::Unknown => End::Unknown,
-            Wait::Running => End::Deaf,
+            Wait::Exited(status) => SuccessorEnd::Exited(status),
+            Wait::Unknown => SuccessorEnd::Unknown,
+            Wait::Running => SuccessorEnd::Deaf,
         }
     }
 }
@@ -453,7 +456,7 @@ impl Sources<Option<BorrowedFd<'_>>> {
 
 /// Why a hand-over came to nothing.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum HandoverFailure {
     /// The program could not be started.
     Start(PathBuf, io::Error),
     /// The channel could not be set up.
@@ -466,7 +469,7 @@ pub(crate) enum Failure {
     },
     Ended {
         pid: u32,
-        end: End,
+        end: SuccessorEnd,
     },
     Garbled {
         pid: u32,
@@ -484,7 +487,7 @@ pub(crate) enum Failure {
 
 /// How a successor ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum SuccessorEnd {
     Exited(ExitStatus),
     /// It is nobody's child that we could ask.
     Unknown,
@@ -492,7 +495,7 @@ pub(crate) enum End {
     Deaf,
 }
 
-impl Failure {
+impl HandoverFailure {
     /// Returns the process that was to be the successor, where one was started.
     pub(crate) fn successor(&self) -> Option<u32> {
         match self {
@@ -506,7 +509,7 @@ impl Failure {
     }
 }
 
-impl Error for Failure {
+impl Error for HandoverFailure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Start(_, error) | Self::Channel(error) => Some(error),
@@ -515,7 +518,7 @@ impl Error for Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for HandoverFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start(path, error) => {
@@ -556,7 +559,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for SuccessorEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(status) => write!(f, "ended ({status})"),

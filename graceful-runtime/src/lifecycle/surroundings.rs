@@ -1,14 +1,14 @@
-//! What a process got from the one before it.
+//! What a process was given and what it runs in, as far as its lifecycle has to know.
 
-use super::state::State;
+use crate::handover::state::HandoverState;
 use crate::net::inherited::Listeners;
 use crate::os::service_manager::ServiceManager;
 
-/// What a process got from the one before it, as far as the rest of the crate needs it.
+/// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Heritage {
+pub(crate) struct Surroundings {
     pub(crate) listeners: Listeners,
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<HandoverState>,
     pub(crate) has_predecessor: bool,
     pub(crate) in_kubernetes: bool,
     pub(crate) service_manager: ServiceManager,

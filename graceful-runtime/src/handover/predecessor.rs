@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{
     channel::{Channel, Received},
-    dialogue::{ParentEvent, ParentState, ParentStep},
-    wire::{Hello, ToChild, ToParent, WireError},
+    dialogue::{PredecessorEvent, PredecessorState, PredecessorStep},
+    wire::{Hello, ToPredecessor, ToSuccessor, WireError},
 };
 
 /// The process that started this one to take over.
@@ -20,12 +20,12 @@ use super::{
 pub(crate) struct Predecessor {
     pid: u32,
     channel: Arc<Channel>,
-    state: ParentState,
+    state: PredecessorState,
 }
 
 /// What the old process gave: its greeting and the descriptors that belong to it, still unsorted.
 #[derive(Debug)]
-pub(crate) struct Gift {
+pub(crate) struct Greeting {
     pub(crate) hello: Hello,
     pub(crate) descriptors: Vec<OwnedFd>,
 }
@@ -36,7 +36,7 @@ impl Predecessor {
     /// # Errors
     ///
     /// `Stranger` where nobody is there to take over from, `Version` where it is somebody that cannot be understood.
-    pub(crate) fn meet(socket: OwnedFd) -> Result<(Self, Gift), MeetError> {
+    pub(crate) fn meet(socket: OwnedFd) -> Result<(Self, Greeting), MeetError> {
         let channel =
             Channel::new(socket).map_err(|error| MeetError::Stranger(error.to_string()))?;
         let (bytes, descriptors) = match channel.receive() {
@@ -47,20 +47,20 @@ impl Predecessor {
             }
             Err(error) => return Err(MeetError::Stranger(error.to_string())),
         };
-        match ToChild::decode(&bytes) {
-            Ok(ToChild::Hello(hello)) => {
+        match ToSuccessor::decode(&bytes) {
+            Ok(ToSuccessor::Hello(hello)) => {
                 let predecessor = Self {
                     pid: hello.pid,
                     channel: Arc::new(channel),
-                    state: ParentState::Starting,
+                    state: PredecessorState::Starting,
                 };
-                Ok((predecessor, Gift { hello, descriptors }))
+                Ok((predecessor, Greeting { hello, descriptors }))
             }
             Ok(_) => Err(MeetError::Stranger(WireError::NoHello.to_string())),
             Err(error @ WireError::Version(_)) => {
                 let reason = error.to_string();
                 let _ = channel.send(
-                    &ToParent::Failed {
+                    &ToPredecessor::Failed {
                         reason: reason.clone(),
                     }
                     .encode(),
@@ -79,7 +79,7 @@ impl Predecessor {
 
     /// Tells whether the old process is there, and goes on serving unless this one says that it does.
     pub(crate) fn waits_for_serving(&self) -> bool {
-        self.state == ParentState::Serving
+        self.state == PredecessorState::Serving
     }
 
     /// Reports what the old process says, on a thread of its own that ends with the old process. The events go to
@@ -90,7 +90,7 @@ impl Predecessor {
     /// Where the thread cannot be started.
     pub(crate) fn watch(
         &self,
-        mut report: impl FnMut(ParentEvent) + Send + 'static,
+        mut report: impl FnMut(PredecessorEvent) + Send + 'static,
     ) -> io::Result<()> {
         let channel = Arc::clone(&self.channel);
         thread::Builder::new()
@@ -99,7 +99,7 @@ impl Predecessor {
                 loop {
                     let event = next_event(&channel);
                     report(event);
-                    if event == ParentEvent::Ended {
+                    if event == PredecessorEvent::Ended {
                         break;
                     }
                 }
@@ -107,12 +107,12 @@ impl Predecessor {
         Ok(())
     }
 
-    /// Moves the dialogue on and returns what is left to do. [`ParentStep::SayReady`] has been done.
-    pub(crate) fn after(&mut self, event: ParentEvent) -> ParentStep {
+    /// Moves the dialogue on and returns what is left to do. [`PredecessorStep::SayReady`] has been done.
+    pub(crate) fn after(&mut self, event: PredecessorEvent) -> PredecessorStep {
         let (state, step) = self.state.after(event);
         self.state = state;
-        if step == ParentStep::SayReady {
-            self.say(&ToParent::Ready);
+        if step == PredecessorStep::SayReady {
+            self.say(&ToPredecessor::Ready);
         }
         step
     }
@@ -122,28 +122,28 @@ impl Predecessor {
     pub(crate) fn say_serving(&mut self, dropped: Vec<u16>) -> bool {
         let said = self
             .channel
-            .send(&ToParent::Serving { dropped }.encode(), &[]);
+            .send(&ToPredecessor::Serving { dropped }.encode(), &[]);
         if said.is_err() {
-            self.after(ParentEvent::Unheard);
+            self.after(PredecessorEvent::Unheard);
         }
         said.is_ok()
     }
 
     /// Says why this process cannot take over, before it exits.
     pub(crate) fn say_failed(&self, reason: &str) {
-        self.say(&ToParent::Failed {
+        self.say(&ToPredecessor::Failed {
             reason: reason.into(),
         });
     }
 
     /// An old process that cannot be told anything is gone, and that is the next event.
-    fn say(&self, message: &ToParent) {
+    fn say(&self, message: &ToPredecessor) {
         let _ = self.channel.send(&message.encode(), &[]);
     }
 }
 
 /// Waits without a deadline: either the old process says something within `restart_timeout`, or it ends.
-fn next_event(channel: &Channel) -> ParentEvent {
+fn next_event(channel: &Channel) -> PredecessorEvent {
     loop {
         let _ = poll(
             &mut [PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN)],
@@ -152,12 +152,12 @@ fn next_event(channel: &Channel) -> ParentEvent {
         let bytes = match channel.receive() {
             Ok(Received::Packet { bytes, .. }) => bytes,
             Ok(Received::Nothing) => continue,
-            Ok(Received::End) | Err(_) => return ParentEvent::Ended,
+            Ok(Received::End) | Err(_) => return PredecessorEvent::Ended,
         };
-        return match ToChild::decode(&bytes) {
-            Ok(ToChild::Go) => ParentEvent::Go,
-            Ok(ToChild::Abort) => ParentEvent::Abort,
-            Ok(ToChild::Hello(_)) | Err(_) => ParentEvent::Garbled,
+        return match ToSuccessor::decode(&bytes) {
+            Ok(ToSuccessor::Go) => PredecessorEvent::Go,
+            Ok(ToSuccessor::Abort) => PredecessorEvent::Abort,
+            Ok(ToSuccessor::Hello(_)) | Err(_) => PredecessorEvent::Garbled,
         };
     }
 }

@@ -22,7 +22,7 @@ fn plan(script: &str) -> Plan {
     }
 }
 
-fn start(plan: Plan) -> (Handover, mpsc::Receiver<Report>) {
+fn start(plan: Plan) -> (Handover, mpsc::Receiver<HandoverReport>) {
     let (reports, received) = mpsc::channel();
     let handover = Handover::start(plan, move |report| reports.send(report).unwrap()).unwrap();
     (handover, received)
@@ -31,7 +31,7 @@ fn start(plan: Plan) -> (Handover, mpsc::Receiver<Report>) {
 fn failure_of(plan: Plan) -> String {
     let (_handover, reports) = start(plan);
     match reports.recv_timeout(LIMIT).unwrap() {
-        Report::Failed(failure) => failure.to_string(),
+        HandoverReport::Failed(failure) => failure.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -57,11 +57,11 @@ fn a_successor_that_keeps_to_the_dialogue_takes_over_and_is_missed_when_it_ends(
         listeners: handed,
         ..plan(&script)
     });
-    let Report::HandedOver { pid, taken } = reports.recv_timeout(LIMIT).unwrap() else {
+    let HandoverReport::HandedOver { pid, taken } = reports.recv_timeout(LIMIT).unwrap() else {
         panic!("no hand-over")
     };
     assert_eq!(taken, [ids[0], ids[2]]);
-    let Report::Lost { pid: lost, end } = reports.recv_timeout(LIMIT).unwrap() else {
+    let HandoverReport::Lost { pid: lost, end } = reports.recv_timeout(LIMIT).unwrap() else {
         panic!("no loss")
     };
     assert_eq!(
@@ -147,7 +147,10 @@ fn an_abort_asks_first_and_then_kills() {
         handover.abort();
         let report = reports.recv_timeout(LIMIT).unwrap();
         assert!(
-            matches!(report, Report::Failed(Failure::Aborted { .. })),
+            matches!(
+                report,
+                HandoverReport::Failed(HandoverFailure::Aborted { .. })
+            ),
             "{report:?}"
         );
     }
@@ -159,7 +162,7 @@ fn an_abort_after_the_hand_over_is_too_late() {
     let (handover, reports) = start(plan(&script));
     assert!(matches!(
         reports.recv_timeout(LIMIT),
-        Ok(Report::HandedOver { .. })
+        Ok(HandoverReport::HandedOver { .. })
     ));
     handover.abort();
     // The successor runs on: only its own end would be reported.
@@ -193,7 +196,7 @@ fn the_service_manager_is_told_in_the_order_that_it_needs() {
         .unwrap();
     assert_ne!(pid, process::id());
     assert_eq!(hear(), "BARRIER=1\n");
-    let Report::Failed(failure) = reports.recv_timeout(LIMIT).unwrap() else {
+    let HandoverReport::Failed(failure) = reports.recv_timeout(LIMIT).unwrap() else {
         panic!("no failure")
     };
     assert_eq!(
@@ -227,7 +230,7 @@ fn the_service_manager_is_told_in_the_order_that_it_needs() {
     assert_eq!(hear(), "BARRIER=1\n");
     assert!(matches!(
         reports.recv_timeout(LIMIT),
-        Ok(Report::HandedOver { .. })
+        Ok(HandoverReport::HandedOver { .. })
     ));
     service_manager.stopping("never heard");
     manager.set_nonblocking(true).unwrap();
@@ -251,7 +254,7 @@ fn the_time_that_the_service_manager_takes_is_not_the_successors() {
     });
     let report = reports.recv_timeout(LIMIT);
     assert!(
-        matches!(report, Ok(Report::HandedOver { .. })),
+        matches!(report, Ok(HandoverReport::HandedOver { .. })),
         "{report:?}"
     );
     fs::remove_file(path).unwrap();
@@ -260,9 +263,9 @@ fn the_time_that_the_service_manager_takes_is_not_the_successors() {
 #[test]
 fn who_gives_up_has_handed_over_where_the_successor_has_said_that_it_serves() {
     for (state, expected) in [
-        (ChildState::Going, ChildEvent::Serving),
+        (SuccessorState::Going, SuccessorEvent::Serving),
         // Out of turn.
-        (ChildState::Announcing, ChildEvent::TimedOut),
+        (SuccessorState::Announcing, SuccessorEvent::TimedOut),
     ] {
         let words = format!("{HEAR} >&2; printf 's\\000\\000' >&0; printf s >&0; {HEAR} >&2");
         let plan = plan(&words);
@@ -281,13 +284,13 @@ fn who_gives_up_has_handed_over_where_the_successor_has_said_that_it_serves() {
             timeout,
             service_manager: ServiceManager::default(),
             said: Said::default(),
-            report: |_: Report| {},
+            report: |_: HandoverReport| {},
         };
         while !driver.wait(None).channel {}
-        assert_eq!(driver.unless_it_serves(ChildEvent::TimedOut), expected);
+        assert_eq!(driver.unless_it_serves(SuccessorEvent::TimedOut), expected);
         assert_eq!(
-            driver.unless_it_serves(ChildEvent::Aborted),
-            ChildEvent::Aborted
+            driver.unless_it_serves(SuccessorEvent::Aborted),
+            SuccessorEvent::Aborted
         );
         assert!(!driver.wait(Some(Duration::ZERO)).channel);
         driver.successor.kill();
