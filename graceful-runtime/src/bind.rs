@@ -21,7 +21,7 @@ use crate::net::path::SocketFile;
 use crate::os::shortage::Shortage;
 use crate::text::one_line;
 
-/// How many connections the kernel queues: Linux' own limit (`net.core.somaxconn`) since 5.4.
+/// How many connections the kernel queues: Linux's own limit (`net.core.somaxconn`) since 5.4.
 const BACKLOG: i32 = 4096;
 
 /// How long the service manager may take to close what it was to keep; usually it is a millisecond.

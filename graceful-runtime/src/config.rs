@@ -163,7 +163,7 @@ impl Config {
 
     /// Sets how long an idle connection may still bring a request once the drain has begun (200 ms).
     ///
-    /// It is the only wait that an idle connection may cost: from the begin of the drain where the server was
+    /// It is the only wait that an idle connection may cost: from the beginning of the drain where the server was
     /// in use within that time before, from the accept for one that is new. Else idle connections are closed
     /// at once.
     ///

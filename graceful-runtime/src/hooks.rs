@@ -64,7 +64,7 @@ pub fn on_stop(hook: impl Future<Output = ()> + Send + 'static) {
 /// Registers what makes the bytes that a restart leaves to the successor, which reads them by
 /// [`inherited_state`](crate::inherited_state); at most 16 MiB.
 ///
-/// It is called at the begin of every restart. An error cancels the restart, so it is a veto, too. The
+/// It is called at the beginning of every restart. An error cancels the restart, so it is a veto, too. The
 /// last registration counts.
 ///
 /// # Panics

@@ -46,7 +46,7 @@
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
-    "graceful runs on Linux only: its hand-over and its listeners rest on Linux' system calls"
+    "graceful runs on Linux only: its hand-over and its listeners rest on system calls of Linux"
 );
 
 #[cfg(feature = "adapt")]

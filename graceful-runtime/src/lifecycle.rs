@@ -14,7 +14,7 @@ pub(crate) mod tally;
 pub(crate) mod task;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -90,16 +90,23 @@ pub(crate) struct Lifecycle {
     error: OnceLock<String>,
     /// Somebody ends the process, and nobody else is to.
     is_end_claimed: AtomicBool,
-    is_cut: AtomicBool,
-    /// How much was cut so that the hooks could run.
-    cut: AtomicUsize,
-    successor: Mutex<Option<Successor>>,
+    /// How much was cut so that the hooks could run, where something was to be.
+    cut: OnceLock<usize>,
     servers: watch::Sender<Servers>,
-    /// Whether it is open who serves: this process or its successor.
-    is_restarting: watch::Sender<bool>,
+    serving_process: watch::Sender<ServingProcess>,
     runtime: OnceLock<Handle>,
     output: OnceLock<Output>,
     messages: mpsc::UnboundedSender<Message>,
+}
+
+/// Which process new connections are served by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ServingProcess {
+    #[default]
+    ThisOne,
+    /// A successor is on its way.
+    Undecided,
+    Successor(Successor),
 }
 
 /// The process that this one has handed over to.
@@ -147,11 +154,9 @@ impl Lifecycle {
             is_started: AtomicBool::new(false),
             error: OnceLock::new(),
             is_end_claimed: AtomicBool::new(false),
-            is_cut: AtomicBool::new(false),
-            cut: AtomicUsize::new(0),
-            successor: Mutex::default(),
+            cut: OnceLock::new(),
             servers: watch::Sender::default(),
-            is_restarting: watch::Sender::default(),
+            serving_process: watch::Sender::default(),
             runtime: OnceLock::new(),
             output: OnceLock::new(),
             messages,
@@ -179,12 +184,12 @@ impl Lifecycle {
         }
     }
 
-    /// Tells the loop; nothing happens where it has ended.
+    /// Tells the guardian; nothing happens where it has ended.
     pub(crate) fn tell(&self, message: Message) {
         let _ = self.messages.send(message);
     }
 
-    /// Takes the step of the table; the loop's own. Returns the new phase where there is one.
+    /// Takes the step of the table; for the guardian alone. Returns the new phase where there is one.
     pub(crate) fn step(&self, event: Event) -> Option<Phase> {
         let mut next = None;
         self.phase.send_if_modified(|phase| {
@@ -199,7 +204,7 @@ impl Lifecycle {
         next
     }
 
-    /// Writes down why and until when; the guardian's own. Only the first one counts.
+    /// Writes down why and until when; for the guardian alone. Only the first one counts.
     pub(crate) fn set_trigger(
         &self,
         reason: Reason,
@@ -321,7 +326,7 @@ impl Lifecycle {
         self.error.get().map(String::as_str)
     }
 
-    /// Takes the right to end the process, which one has: the loop by force, or the main thread by its
+    /// Takes the right to end the process, which one has: the guardian by force, or the main thread by its
     /// return. True for the first.
     pub(crate) fn claim_end(&self) -> bool {
         !self.is_end_claimed.swap(true, Ordering::AcqRel)
@@ -336,55 +341,46 @@ impl Lifecycle {
         self.servers.borrow().running
     }
 
-    /// Notes that what is in flight now is given up, so many pieces of work; the loop's own.
+    /// Notes that what is in flight now is given up, so many pieces of work; for the guardian alone.
     pub(crate) fn set_cut(&self, count: usize) {
-        self.cut.store(count, Ordering::Relaxed);
-        self.is_cut.store(true, Ordering::Release);
+        let _ = self.cut.set(count);
     }
 
     pub(crate) fn is_cut(&self) -> bool {
-        self.is_cut.load(Ordering::Acquire)
+        self.cut.get().is_some()
     }
 
     pub(crate) fn cut_count(&self) -> usize {
-        self.cut.load(Ordering::Relaxed)
+        self.cut.get().copied().unwrap_or_default()
     }
 
-    /// Notes what has become of the process that this one has handed over to; the loop's own.
-    pub(crate) fn set_successor(&self, successor: Successor) {
-        *self
-            .successor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(successor);
+    /// Notes which process serves; for the guardian alone.
+    pub(crate) fn set_serving_process(&self, process: ServingProcess) {
+        self.serving_process.send_replace(process);
     }
 
+    pub(crate) fn serving_process(&self) -> ServingProcess {
+        *self.serving_process.borrow()
+    }
+
+    /// Returns what has become of the process that this one has handed over to.
     pub(crate) fn successor(&self) -> Option<Successor> {
-        *self
-            .successor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        match self.serving_process() {
+            ServingProcess::ThisOne | ServingProcess::Undecided => None,
+            ServingProcess::Successor(successor) => Some(successor),
+        }
     }
 
-    /// Tells whether it is open who serves.
-    pub(crate) fn is_restarting(&self) -> bool {
-        *self.is_restarting.borrow()
-    }
-
-    /// Notes whether it is open who serves; the loop's own.
-    pub(crate) fn set_restarting(&self, is_restarting: bool) {
-        self.is_restarting.send_replace(is_restarting);
-    }
-
-    /// Waits until it is decided who serves.
+    /// Waits until it is decided which process serves.
     pub(crate) async fn restart_decided(&self) {
-        let _ = self
-            .is_restarting
-            .subscribe()
-            .wait_for(|is_open| !is_open)
+        let mut process = self.serving_process.subscribe();
+        // The sender lives in `self`, so there is no error.
+        let _ = process
+            .wait_for(|process| *process != ServingProcess::Undecided)
             .await;
     }
 
-    /// Makes the runtime known to the loop, which is older.
+    /// Makes the runtime known to the guardian, which is older.
     pub(crate) fn set_runtime(&self, runtime: Handle) {
         // A lifecycle has one runtime.
         let _ = self.runtime.set(runtime);

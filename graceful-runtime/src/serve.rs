@@ -59,7 +59,7 @@ pub(crate) use self::connection::in_flight::InFlightGuard;
 pub(crate) use self::drain::HEAD_LIMIT;
 pub(crate) use self::drain::{BUSY, HANDSHAKES};
 #[cfg(feature = "adapt")]
-pub(crate) use self::first_bytes::{HTTP2_PREFACE, has_unread};
+pub(crate) use self::first_bytes::{HTTP2_PREFACE, Preface, has_unread, preface};
 #[cfg(feature = "adapt")]
 pub(crate) use self::followed::Followed;
 #[cfg(feature = "adapt")]
@@ -70,7 +70,7 @@ use self::security::Security;
 pub(crate) use self::service::HttpService;
 pub use self::service::IntoService;
 #[cfg(feature = "adapt")]
-pub(crate) use self::service::{Guard, Held};
+pub(crate) use self::service::{Guard, Held, announce_close};
 pub(crate) use self::shared::Shared;
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
@@ -420,7 +420,6 @@ impl<S: HttpService> Running<S> {
 
     /// Ends the listener and then the last connection.
     async fn drain(mut self) {
-        self.shared.reach(Stage::Draining);
         // What another process accepts from needs nothing but to be left to it.
         if !self.listener.is_shared() {
             self.empty_queue().await;
@@ -569,18 +568,15 @@ impl Drop for CutOnDrop {
     }
 }
 
-/// Waits until this server has to drain; announces a lame duck on the way.
+/// Waits until this server has to drain.
 async fn wait_for_drain(lifecycle: &Lifecycle, shared: &Shared, drains_last: bool) {
-    if drains_last {
-        lifecycle.reached(Phase::Draining).await;
-        lifecycle.others_drained().await;
-    } else {
-        lifecycle.reached(Phase::LameDuck).await;
-        shared.reach(Stage::LameDuck);
-        lifecycle.reached(Phase::Draining).await;
+    if !drains_last {
+        return shared.drain_begins().await;
     }
-    // A listener that a successor may accept from must not be sealed.
+    lifecycle.reached(Phase::Draining).await;
+    lifecycle.others_drained().await;
     lifecycle.restart_decided().await;
+    shared.reach(Stage::Draining);
 }
 
 /// Waits until the connections are given up, and ends them.

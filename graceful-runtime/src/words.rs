@@ -55,7 +55,7 @@ pub(crate) fn text_of(payload: &dyn Any) -> Option<&str> {
     text.or_else(|| payload.downcast_ref().copied())
 }
 
-/// Reads an [`io::Error`] at the begin of `text`; returns what it says, and what comes behind it.
+/// Reads an [`io::Error`] at the beginning of `text`; returns what it says, and what comes behind it.
 fn form(text: &str) -> Option<(String, &str)> {
     if let Some(os) = text.strip_prefix("Os { code: ") {
         let (code, rest) = os.split_once(", kind: ")?;

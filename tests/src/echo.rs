@@ -118,7 +118,7 @@ fn peer(request: &Request<Incoming>) -> Response<Body> {
     text(format!("{address:?}"))
 }
 
-/// Sleeps, if asked for only from the begin of the drain on, and says how many others sleep at the
+/// Sleeps, if asked for only from the beginning of the drain on, and says how many others sleep at the
 /// same time.
 async fn slept(time: Duration, from_drain: bool) -> Response<Body> {
     static SLEEPING: AtomicUsize = AtomicUsize::new(0);

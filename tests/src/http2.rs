@@ -93,7 +93,7 @@ impl Http2 {
         sent.expect("the connection takes what is sent");
     }
 
-    /// Sends the begin of the head of a GET request on `stream`, which says that more comes.
+    /// Sends the beginning of the head of a GET request on `stream`, which says that more comes.
     #[track_caller]
     pub fn half_head(&mut self, stream: u32, path: &str) {
         let sent = self.try_ask(stream, END_STREAM, &[0x82], path);
@@ -362,7 +362,7 @@ pub fn flood(address: &Address) -> TcpStream {
 /// A WebSocket's last frame: "normal closure" (RFC 6455, section 7.4.1), masked with zeros.
 pub const GOODBYE: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
 
-/// Tells whether it is the begin of a WebSocket's last frame on `stream`.
+/// Tells whether it is the beginning of a WebSocket's last frame on `stream`.
 #[must_use]
 pub fn is_goodbye(stream: u32, frame: &Frame) -> bool {
     matches!(frame, Frame::Data { stream: of, bytes, .. } if *of == stream && bytes.first() == Some(&0x88))

@@ -8,8 +8,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::adapter::Adapter;
 use super::listener::{Acceptor, Queue};
-use crate::model::phase::Phase;
-use crate::model::stage::Stage;
 use crate::serve::{HANDSHAKES, HEAD_LIMIT};
 
 /// From the trigger to the moment at which the framework is told.
@@ -34,12 +32,7 @@ impl Drain {
         if lifecycle.has_predecessor {
             self.with_acceptor(Acceptor::open);
         }
-        lifecycle.reached(Phase::LameDuck).await;
-        shared.reach(Stage::LameDuck);
-        lifecycle.reached(Phase::Draining).await;
-        // A listener that a successor may accept from must not be sealed.
-        lifecycle.restart_decided().await;
-        shared.reach(Stage::Draining);
+        shared.drain_begins().await;
         let begin = Instant::now();
         let limit = begin + lifecycle.keep_alive_grace + HEAD_LIMIT;
         // What is left at the limit is busy, and the framework lets it finish.

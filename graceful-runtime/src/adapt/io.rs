@@ -19,8 +19,8 @@ use crate::lifecycle::registry::Member;
 use crate::lifecycle::server::Activity;
 use crate::net::stream::{Peer, Stream};
 use crate::serve::{
-    self, Connection, Due, Followed, HEAD_LIMIT, HTTP2_PREFACE, Leaving, Stage, close, has_unread,
-    may_close_at_once,
+    self, Connection, Due, Followed, HTTP2_PREFACE, Leaving, Preface, Stage, close, has_unread,
+    may_close_at_once, preface,
 };
 
 /// The first byte of a TLS connection: a record that holds a handshake (RFC 8446, section 5.1).
@@ -72,14 +72,11 @@ impl Sniffed {
     fn after(self, bytes: &[u8]) -> Self {
         match (self, bytes) {
             (Self::Unknown(0), [TLS_HANDSHAKE, ..]) => Self::Tls,
-            (Self::Unknown(seen), bytes) => {
-                let rest = &HTTP2_PREFACE[seen..];
-                match bytes.len().min(rest.len()) {
-                    length if bytes[..length] != rest[..length] => Self::Http1,
-                    length if length == rest.len() => Self::Http2,
-                    length => Self::Unknown(seen + length),
-                }
-            }
+            (Self::Unknown(seen), bytes) => match preface(seen, bytes) {
+                Preface::Part(seen) => Self::Unknown(seen),
+                Preface::Whole => Self::Http2,
+                Preface::Other => Self::Http1,
+            },
             (known, _) => known,
         }
     }
@@ -246,7 +243,8 @@ impl Io {
         match &self.undecided {
             Some(_) if is_http1 && connection.has_begun() => {
                 let begun = self.began.map_or(drain, |began| began.max(drain));
-                let limit = begun.max(self.adapter.strays.ended()?) + HEAD_LIMIT;
+                let begun = begun.max(self.adapter.strays.ended()?);
+                let limit = self.adapter.shared.policy.head_end(begun);
                 // Where it may as well be idle, it has at least the time that it would have then.
                 Some(match connection.follows_requests() {
                     true => limit,

@@ -1,4 +1,4 @@
-//! What the framework answers, counted and given its last words.
+//! What the framework answers, counted, and with the end of the connection announced.
 
 use std::any::Any;
 use std::mem;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Frame, SizeHint};
-use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
+use hyper::header::UPGRADE;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -18,7 +18,7 @@ use super::origin;
 use super::ticket::{RequestOrigin, Ticket};
 use super::tunnels::Tunnels;
 use crate::lifecycle::registry::Member;
-use crate::serve::{Guard, Held};
+use crate::serve::{Guard, Held, announce_close};
 
 /// The layer of [`adapt`](crate::adapt()), which has to be the outermost one.
 ///
@@ -165,8 +165,7 @@ where
                 if is_upgrade {
                     ticket.guard.upgrade_connection();
                 } else if *this.is_http1 && ticket.origin.connection().is_last_response() {
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(CONNECTION, close);
+                    announce_close(&mut response);
                 }
                 Some(Held::new(ticket))
             }

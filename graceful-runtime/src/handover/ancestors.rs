@@ -26,7 +26,7 @@ const INITS: [&str; 2] = ["systemd", "init"];
 /// Supervisors that start their process again when it has ended, whoever serves meanwhile.
 const SUPERVISORS: [&str; 3] = ["supervisord", "runsv", "s6-supervise"];
 
-/// The number of the PID namespace that the machine itself has; `PROC_PID_INIT_INO` in Linux' include/linux/proc_ns.h.
+/// The number of the PID namespace that the machine itself has; `PROC_PID_INIT_INO` in Linux's include/linux/proc_ns.h.
 const NAMESPACE_OF_THE_MACHINE: &str = "pid:[4026531836]";
 
 /// Who takes the end of this process for the end of everything.

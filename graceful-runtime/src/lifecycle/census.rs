@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use super::Lifecycle;
 use super::server::{Activity, View};
+use super::{Lifecycle, ServingProcess};
 use crate::model::phase::Phase;
 use crate::text::{Span, count};
 
@@ -57,7 +57,7 @@ impl Census {
                 .running_servers()
                 .saturating_sub(lifecycle.serving.len()),
             is_lame_duck: lifecycle.phase() == Phase::LameDuck,
-            is_restarting: lifecycle.is_restarting(),
+            is_restarting: lifecycle.serving_process() == ServingProcess::Undecided,
             is_stopping: lifecycle.phase() >= Phase::Stopping,
             is_started: lifecycle.is_started(),
             is_cancelled: lifecycle.is_start_up_cancelled(),

@@ -1,6 +1,6 @@
 //! Whether a TLS connection is in the middle of a record, which rustls does not tell.
 //!
-//! rustls keeps the begin of a record until the rest has come, so neither the kernel nor HTTP has it: the
+//! rustls keeps the beginning of a record until the rest has come, so neither the kernel nor HTTP has it: the
 //! connection looks idle, although its peer has begun to send a request.
 
 use std::io::{self, IoSlice};

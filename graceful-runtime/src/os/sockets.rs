@@ -22,7 +22,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 ///
 /// # References
 ///
-/// `SO_BINDTOIFINDEX` in Linux' include/uapi/asm-generic/socket.h, `sock_bindtoindex` in net/core/sock.c
+/// `SO_BINDTOIFINDEX` in Linux's include/uapi/asm-generic/socket.h, `sock_bindtoindex` in net/core/sock.c
 pub(crate) fn refuse_connects(listener: BorrowedFd<'_>) -> io::Result<()> {
     // Interfaces are numbered upwards from 1, so the last number is free.
     const NO_INTERFACE: libc::c_int = libc::c_int::MAX;
@@ -102,7 +102,7 @@ pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
 ///
 /// # References
 ///
-/// `tcp_get_info` in Linux' net/ipv4/tcp.c: for a listener, `tcpi_unacked` is the length of its queue
+/// `tcp_get_info` in Linux's net/ipv4/tcp.c: for a listener, `tcpi_unacked` is the length of its queue
 pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> io::Result<usize> {
     let info = tcp_info(listener)?;
     Ok(usize::try_from(info.tcpi_unacked).unwrap_or(usize::MAX))
@@ -113,7 +113,7 @@ pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> io::Result<usize> {
 ///
 /// # References
 ///
-/// `tcp_get_info` in Linux' net/ipv4/tcp.c: `tcpi_unacked` counts the segments under way, and `tcpi_probes` what has been
+/// `tcp_get_info` in Linux's net/ipv4/tcp.c: `tcpi_unacked` counts the segments under way, and `tcpi_probes` what has been
 /// asked since the last answer
 pub(crate) fn waits_for_room(socket: BorrowedFd<'_>) -> io::Result<bool> {
     if unacknowledged(socket)? == 0 {

@@ -21,7 +21,7 @@ use crate::lifecycle::census::Census;
 use crate::lifecycle::message::Message;
 use crate::lifecycle::message::RestartAnswer;
 use crate::lifecycle::report;
-use crate::lifecycle::{Lifecycle, Successor};
+use crate::lifecycle::{Lifecycle, ServingProcess, Successor};
 use crate::model::exit_code;
 use crate::model::phase::{Event, Phase};
 use crate::model::signal::{Interrupts, Press, Signal};
@@ -363,7 +363,8 @@ impl Guardian {
                 succession.begin(answer);
                 self.start = Start::begin(self.restart_timeout);
                 self.told = None;
-                self.lifecycle.set_restarting(true);
+                self.lifecycle
+                    .set_serving_process(ServingProcess::Undecided);
                 self.step(Event::Restart);
                 self.make_state();
             }
@@ -409,14 +410,13 @@ impl Guardian {
         match report {
             HandoverReport::Failed(failure) => self.restart_failed(Kind::Failed(failure).into()),
             HandoverReport::HandedOver { pid, taken } => {
-                self.lifecycle.set_successor(Successor::Serves(pid));
                 self.output.say(report::handed_over(pid));
                 if let Some(succession) = &mut self.succession {
                     succession.hand_over(&taken);
                     succession.conclude(&Ok(()));
                 }
                 self.trigger(Reason::HandedOver);
-                self.lifecycle.set_restarting(false);
+                self.set_successor(Successor::Serves(pid));
             }
             HandoverReport::Lost { pid, end } => self.on_loss(pid, end),
         }
@@ -431,9 +431,14 @@ impl Guardian {
             SuccessorEnd::Exited(_) => Successor::Lost(pid),
             SuccessorEnd::Deaf => Successor::Serves(pid),
         };
-        self.lifecycle.set_successor(successor);
+        self.set_successor(successor);
         let is_failure = !matches!(successor, Successor::Ended(_));
         self.output.say(report::lost(pid, &end, is_failure));
+    }
+
+    fn set_successor(&self, successor: Successor) {
+        let process = ServingProcess::Successor(successor);
+        self.lifecycle.set_serving_process(process);
     }
 
     fn restart_failed(&mut self, error: RestartError) {
@@ -445,7 +450,7 @@ impl Guardian {
             succession.conclude(&Err(error));
         }
         self.step(Event::HandoverFailed);
-        self.lifecycle.set_restarting(false);
+        self.lifecycle.set_serving_process(ServingProcess::ThisOne);
     }
 
     /// Tells the service manager, which may wait for the end of a reload, that this process serves on.

@@ -196,7 +196,7 @@ fn start(
     (running, ids)
 }
 
-/// From the trigger to the begin of the drain: the hooks before it, and the lame duck's time.
+/// From the trigger to the beginning of the drain: the hooks before it, and the lame duck's time.
 async fn announce(lifecycle: &Lifecycle, servers_gone: &Notify) {
     lifecycle.reached(Phase::LameDuck).await;
     let Some(trigger) = lifecycle.trigger() else {

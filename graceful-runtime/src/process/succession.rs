@@ -18,9 +18,9 @@ use crate::handover::program::Program;
 use crate::handover::refusal::Refusal;
 use crate::handover::state::HandoverState;
 use crate::handover::successor::{Handover, HandoverReport, Plan};
-use crate::lifecycle::Lifecycle;
 use crate::lifecycle::message::{Message, RestartAnswer};
 use crate::lifecycle::surroundings::Surroundings;
+use crate::lifecycle::{Lifecycle, ServingProcess};
 use crate::model::phase::Phase;
 use crate::net::inherited::{ListenerId, Listeners, Origin};
 use crate::os::service_manager::ServiceManager;
@@ -295,7 +295,7 @@ impl Succession {
             Some(Some(handover)) => handover.abort(),
             Some(None) => {
                 self.conclude(&Err(Kind::Stopped.into()));
-                self.lifecycle.set_restarting(false);
+                self.lifecycle.set_serving_process(ServingProcess::ThisOne);
             }
             None => {}
         }

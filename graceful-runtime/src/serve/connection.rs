@@ -225,7 +225,7 @@ impl Connection {
         self.arrivals.note_unread(count);
     }
 
-    /// Notes whether the begin of something has come that cannot be given to hyper yet.
+    /// Notes whether the beginning of something has come that cannot be given to hyper yet.
     pub(super) fn note_begin(&self, has_begun: bool) {
         self.arrivals.note_early(has_begun);
     }

@@ -16,6 +16,26 @@ use crate::timer::Timer;
 
 /// The first bytes of HTTP/2 (RFC 9113, section 3.4).
 pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How far the first bytes of a connection are those of HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Preface {
+    /// So many of them have come, and nothing else.
+    Part(usize),
+    Whole,
+    /// They are not.
+    Other,
+}
+
+/// Tells what a connection begins with, of which `seen` bytes of HTTP/2's preface have come and then `bytes`.
+pub(crate) fn preface(seen: usize, bytes: &[u8]) -> Preface {
+    let rest = &HTTP2_PREFACE[seen..];
+    match bytes.len().min(rest.len()) {
+        length if bytes[..length] != rest[..length] => Preface::Other,
+        length if length == rest.len() => Preface::Whole,
+        length => Preface::Part(seen + length),
+    }
+}
+
 /// What a connection begins with.
 #[derive(Debug)]
 pub(super) enum First {
@@ -69,7 +89,7 @@ impl FirstBytes {
                     return Poll::Ready(first);
                 }
             }
-            // TLS may have the begin of a request in a record that is not complete.
+            // TLS may have the beginning of a request in a record that is not complete.
             let has_begun = self.has_begun() || stream.holds_back();
             connection.note_begin(has_begun);
             match has_begun {
@@ -95,7 +115,7 @@ impl FirstBytes {
         Poll::Ready(Ok(count))
     }
 
-    /// Throws away empty lines, which are the begin of nothing; only HTTP/1 allows them (RFC 9112,
+    /// Throws away empty lines, which are the beginning of nothing; only HTTP/1 allows them (RFC 9112,
     /// section 2.2).
     fn skip_empty_lines(&mut self) {
         while let Some(length) = self.empty_line() {
@@ -113,7 +133,7 @@ impl FirstBytes {
         }
     }
 
-    /// Tells whether something has come but the begin of an empty line.
+    /// Tells whether something has come but the beginning of an empty line.
     fn has_begun(&self) -> bool {
         !matches!(self.bytes[..self.length], [] | [b'\r'])
     }
@@ -124,12 +144,12 @@ impl FirstBytes {
             None
         } else if self.is_http1 {
             Some(First::Http1(Bytes::copy_from_slice(bytes)))
-        } else if bytes == HTTP2_PREFACE {
-            Some(First::Http2(Bytes::from_static(HTTP2_PREFACE)))
-        } else if HTTP2_PREFACE.starts_with(bytes) {
-            None
         } else {
-            Some(First::Http1(Bytes::copy_from_slice(bytes)))
+            match preface(0, bytes) {
+                Preface::Part(_) => None,
+                Preface::Whole => Some(First::Http2(Bytes::from_static(HTTP2_PREFACE))),
+                Preface::Other => Some(First::Http1(Bytes::copy_from_slice(bytes))),
+            }
         }
     }
 }
@@ -197,7 +217,7 @@ impl HeadPatience {
         match (connection.drain(), began, self.last_look) {
             (_, _, Some(last_look)) => last_look,
             (None, began, _) => began.unwrap_or_else(|| connection.accepted()) + header_timeout,
-            (Some(drain), Some(began), _) => drain.max(began) + HEAD_LIMIT.min(header_timeout),
+            (Some(drain), Some(began), _) => connection.policy.head_end(drain.max(began)),
             (Some(_), None, _) => connection.grace_end(),
         }
     }

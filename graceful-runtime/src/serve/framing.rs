@@ -92,7 +92,7 @@ impl RequestBody {
 /// A place in `chunked` coding (RFC 9112, section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Chunked {
-    /// At the begin of a chunk.
+    /// at the beginning of a chunk.
     Start,
     /// In a chunk's size, which is this so far.
     Size(u64),
@@ -108,7 +108,7 @@ pub(super) enum Chunked {
     DataCr,
     /// At the LF behind the data.
     DataLf,
-    /// At the begin of a trailer field, or of the empty line that is the end.
+    /// at the beginning of a trailer field, or of the empty line that is the end.
     Line,
     /// In a trailer field.
     Field,
@@ -296,7 +296,7 @@ fn pass_data(left: u64, bytes: &[u8]) -> (u64, usize) {
     (left - count as u64, count)
 }
 
-/// Returns how long the head is at the begin of `bytes`, empty lines before it included; `None` where it
+/// Returns how long the head is at the beginning of `bytes`, empty lines before it included; `None` where it
 /// does not end.
 fn head_length(bytes: &[u8]) -> Option<usize> {
     let mut line = bytes.iter().position(|byte| !is_line_end(byte))?;

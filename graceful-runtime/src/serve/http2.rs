@@ -1,6 +1,6 @@
 //! One connection of HTTP/2, from its preface to its end.
 //!
-//! hyper does most of it: a GOAWAY that takes back nothing and a PING at the begin of the drain, a GOAWAY with the
+//! hyper does most of it: a GOAWAY that takes back nothing and a PING at the beginning of the drain, a GOAWAY with the
 //! last stream when the PING is answered, the end when no stream is left. It has no bound on a client that answers
 //! nothing, or reads nothing, so that is here ([`leaving`](super::leaving)).
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::drain::GOAWAY_LIMIT;
+use super::drain::{GOAWAY_LIMIT, HEAD_LIMIT};
 use super::options::Options;
 use super::strays::Strays;
 use crate::lifecycle::Lifecycle;
@@ -73,6 +73,11 @@ impl Policy {
             _ => last_active,
         };
         begin + self.lifecycle.keep_alive_grace
+    }
+
+    /// Returns until when, in a drain, the rest of a request head may come that began at `begun`.
+    pub(crate) fn head_end(&self, begun: Instant) -> Instant {
+        begun + HEAD_LIMIT.min(self.options.header_timeout)
     }
 
     /// Returns how long, in a drain, an HTTP/2 client may take to learn of it: to open streams, and to be silent when all have

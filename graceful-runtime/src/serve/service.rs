@@ -220,8 +220,7 @@ where
                 if is_upgrade {
                     guard.upgrade();
                 } else if guard.connection().is_last_response() {
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(CONNECTION, close);
+                    announce_close(&mut response);
                 }
                 Some(Held::new(guard))
             }
@@ -229,6 +228,12 @@ where
         };
         Poll::Ready(Ok(response.map(|body| TrackedBody { body, guard })))
     }
+}
+
+/// Says that the connection ends with this response.
+pub(crate) fn announce_close<B>(response: &mut Response<B>) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
 }
 
 fn server_error<B>() -> Response<Option<B>> {

@@ -15,6 +15,7 @@ use super::policy::Policy;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::registry::{Member, Registry};
 use crate::lifecycle::server::{Backlog, Server, View};
+use crate::model::phase::Phase;
 use crate::model::stage::Stage;
 use crate::net::listener::Listener;
 use crate::net::stream::Peer;
@@ -83,6 +84,17 @@ impl Shared {
                 _ => connection.wake(),
             }
         }
+    }
+
+    /// Waits until the server has to drain, takes it there, and through the lame duck on the way.
+    pub(crate) async fn drain_begins(&self) {
+        let lifecycle = self.lifecycle();
+        lifecycle.reached(Phase::LameDuck).await;
+        self.reach(Stage::LameDuck);
+        lifecycle.reached(Phase::Draining).await;
+        // A listener that a successor may accept from must not be sealed.
+        lifecycle.restart_decided().await;
+        self.reach(Stage::Draining);
     }
 
     #[cfg(feature = "adapt")]

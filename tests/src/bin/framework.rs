@@ -141,7 +141,7 @@ fn app() -> Router {
         )
 }
 
-/// Sleeps for as many milliseconds as the query says, `ms=`; from the begin of the drain on where it
+/// Sleeps for as many milliseconds as the query says, `ms=`; from the beginning of the drain on where it
 /// ends with `&from=drain`.
 async fn sleep(uri: Uri) -> &'static str {
     println!("handling /sleep");

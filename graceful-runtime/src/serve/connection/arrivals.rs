@@ -15,7 +15,7 @@ pub(super) struct Arrivals {
     is_waiting: AtomicBool,
     /// Something may have come of a request that hyper has not handed out.
     may_have_begun: AtomicBool,
-    /// The begin of something has come that cannot be given to hyper yet.
+    /// The beginning of something has come that cannot be given to hyper yet.
     has_begun_early: AtomicBool,
 }
 
@@ -55,7 +55,7 @@ impl Arrivals {
     pub(super) fn note_read(&self, bytes: &[u8]) {
         self.is_waiting.store(false, Ordering::Relaxed);
         self.unread.store(0, Ordering::Relaxed);
-        // The end of the stream is not the begin of anything.
+        // The end of the stream is not the beginning of anything.
         if let (Some(framing), false) = (self.following().framing(), bytes.is_empty()) {
             framing.feed(bytes);
             self.may_have_begun.store(true, Ordering::Relaxed);
@@ -74,7 +74,7 @@ impl Arrivals {
         self.unread.store(count, Ordering::Relaxed);
     }
 
-    /// Notes whether the begin of something has come that cannot be given to hyper yet.
+    /// Notes whether the beginning of something has come that cannot be given to hyper yet.
     pub(super) fn note_early(&self, has_begun: bool) {
         self.has_begun_early.store(has_begun, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! From the begin of a request to the moment at which it is known how it has ended.
+//! From the beginning of a request to the moment at which it is known how it has ended.
 
 use std::sync::Arc;
 use std::sync::MutexGuard;
