@@ -42,7 +42,9 @@ use self::drain::Drain;
 use self::entry::ServerEntry;
 use self::listener::Acceptor;
 use crate::lifecycle::Lifecycle;
-use crate::serve::{HEAD_LIMIT, Options, Shared};
+use crate::serve::drain::HEAD_LIMIT;
+use crate::serve::options::Options;
+use crate::serve::shared::Shared;
 
 #[cfg(feature = "tonic")]
 pub use self::io::ConnectInfo;

@@ -1,88 +1,51 @@
 //! The HTTP server: a listener and a service, drained without losing a request.
 
-mod close;
-mod connection;
+pub(crate) mod close;
+pub(crate) mod connection;
 mod conversation;
-mod drain;
-mod first_bytes;
-mod followed;
+pub(crate) mod drain;
+pub(crate) mod first_bytes;
+pub(crate) mod followed;
 mod frames;
 mod framing;
 mod http1;
 mod http2;
-mod leaving;
-mod options;
+pub(crate) mod leaving;
+pub(crate) mod options;
 mod policy;
 mod requests;
+mod running;
 mod security;
-mod service;
-mod shared;
+pub(crate) mod service;
+pub(crate) mod shared;
 mod strays;
 mod streams;
 mod taking;
 #[cfg(feature = "tls")]
 mod tls;
-mod transport;
+pub(crate) mod transport;
 
 use std::fmt;
-use std::future::{IntoFuture, poll_fn};
+use std::future::IntoFuture;
 use std::io;
-use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_lite::future::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::yield_now;
-use tokio::time::{Instant, sleep};
+use tokio::sync::Semaphore;
 
-use crate::lifecycle::Lifecycle;
-use crate::lifecycle::current::Attendance;
-use crate::lifecycle::registry::Member;
-use crate::lifecycle::report;
-use crate::lifecycle::server::Server;
-use crate::model::phase::Phase;
-use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
 use crate::net::listener::Listener;
-use crate::net::stream::{Peer, Stream};
-use crate::os::shortage::Shortage;
-use crate::timer::wait_until;
 
-#[cfg(feature = "adapt")]
-pub(crate) use self::close::{close, may_close_at_once};
-#[cfg(feature = "adapt")]
-pub(crate) use self::connection::Connection;
-#[cfg(feature = "adapt")]
-pub(crate) use self::connection::in_flight::InFlightGuard;
-#[cfg(feature = "adapt")]
-pub(crate) use self::drain::HEAD_LIMIT;
-pub(crate) use self::drain::{BUSY, HANDSHAKES};
-#[cfg(feature = "adapt")]
-pub(crate) use self::first_bytes::{HTTP2_PREFACE, Preface, has_unread, preface};
-#[cfg(feature = "adapt")]
-pub(crate) use self::followed::Followed;
-#[cfg(feature = "adapt")]
-pub(crate) use self::leaving::{Due, Leaving};
-use self::options::KeepAlive;
-pub(crate) use self::options::Options;
+use self::options::{KeepAlive, Options};
+use self::running::{Parts, Running};
 use self::security::Security;
 pub(crate) use self::service::HttpService;
 pub use self::service::IntoService;
-#[cfg(feature = "adapt")]
-pub(crate) use self::service::{Guard, Held, announce_close};
-pub(crate) use self::shared::Shared;
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
-#[cfg(feature = "adapt")]
-pub(crate) use self::transport::Transport;
-pub(crate) use crate::model::stage::Stage;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// How long connections that cannot be refused are accepted in a drain.
-const UNSEALED_LIMIT: Duration = Duration::from_millis(100);
 /// A server to be returned from `main` or awaited; see [`serve()`].
 ///
 /// ```no_run
@@ -94,14 +57,7 @@ const UNSEALED_LIMIT: Duration = Duration::from_millis(100);
 /// # }
 /// ```
 #[must_use = "a server does nothing until it is returned from `main` or awaited"]
-pub struct Serve<S> {
-    listener: Listener,
-    service: S,
-    security: Security,
-    max_connections: usize,
-    options: Options,
-    drains_last: bool,
-}
+pub struct Serve<S>(Parts<S>);
 
 /// Serves HTTP/1 and HTTP/2 (in clear text by prior knowledge) on `listener`.
 ///
@@ -141,14 +97,14 @@ pub fn serve<S, M>(listener: Listener, service: S) -> Serve<S::Service>
 where
     S: IntoService<M>,
 {
-    Serve {
+    Serve(Parts {
         listener,
         service: service.into_service(),
         security: Security::ClearText,
         max_connections: Semaphore::MAX_PERMITS,
         options: Options::default(),
         drains_last: false,
-    }
+    })
 }
 
 impl<S> Serve<S> {
@@ -169,7 +125,7 @@ impl<S> Serve<S> {
     /// ```
     pub fn max_connections(mut self, count: usize) -> Self {
         assert!(count > 0, "`max_connections(0)` would serve nobody");
-        self.max_connections = count.min(Semaphore::MAX_PERMITS);
+        self.0.max_connections = count.min(Semaphore::MAX_PERMITS);
         self
     }
 
@@ -187,7 +143,7 @@ impl<S> Serve<S> {
     /// # }
     /// ```
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
-        self.options.header_timeout = timeout;
+        self.0.options.header_timeout = timeout;
         self
     }
 
@@ -232,7 +188,7 @@ impl<S> Serve<S> {
     /// # }
     /// ```
     pub fn connect_info(mut self) -> Self {
-        self.options.connect_info = true;
+        self.0.options.connect_info = true;
         self
     }
 
@@ -253,7 +209,7 @@ impl<S> Serve<S> {
     /// # }
     /// ```
     pub fn half_close(mut self, is_answered: bool) -> Self {
-        self.options.half_close = is_answered;
+        self.0.options.half_close = is_answered;
         self
     }
 
@@ -276,7 +232,7 @@ impl<S> Serve<S> {
     /// ```
     pub fn max_concurrent_streams(mut self, count: u32) -> Self {
         assert!(count > 0, "`max_concurrent_streams(0)` would serve nobody");
-        self.options.http2.max_concurrent_streams = Some(count);
+        self.0.options.http2.max_concurrent_streams = Some(count);
         self
     }
 
@@ -297,7 +253,7 @@ impl<S> Serve<S> {
     /// # }
     /// ```
     pub fn http2_keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
-        self.options.http2.keep_alive = Some(KeepAlive { interval, timeout });
+        self.0.options.http2.keep_alive = Some(KeepAlive { interval, timeout });
         self
     }
 
@@ -315,7 +271,7 @@ impl<S> Serve<S> {
     /// ```
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: impl Into<Tls>) -> Self {
-        self.security = Security::Tls(tls.into());
+        self.0.security = Security::Tls(tls.into());
         self
     }
 
@@ -331,7 +287,7 @@ impl<S> Serve<S> {
     /// }
     /// ```
     pub fn drain_last(mut self) -> Self {
-        self.drains_last = true;
+        self.0.drains_last = true;
         self
     }
 }
@@ -339,7 +295,7 @@ impl<S> Serve<S> {
 impl<S> fmt::Debug for Serve<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
-            .field("listener", &self.listener)
+            .field("listener", &self.0.listener)
             .finish_non_exhaustive()
     }
 }
@@ -349,239 +305,6 @@ impl<S: HttpService> IntoFuture for Serve<S> {
     type IntoFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { Running::start(self).run().await })
+        Box::pin(async move { Running::start(self.0).run().await })
     }
-}
-
-/// A server that runs.
-struct Running<S> {
-    listener: Listener,
-    service: S,
-    security: Security,
-    lifecycle: Arc<Lifecycle>,
-    /// `main` itself serves.
-    _attendance: Option<Attendance>,
-    /// The server as the report knows it, with its connections.
-    shared: CutOnDrop,
-    /// One permit for each connection that may still be opened.
-    room: Arc<Semaphore>,
-    drains_last: bool,
-    accepted: Option<Instant>,
-    complaints: Complaints,
-}
-
-impl<S: HttpService> Running<S> {
-    fn start(serve: Serve<S>) -> Self {
-        let lifecycle = Lifecycle::current_or_detached();
-        let attendance = lifecycle.attend();
-        if serve.drains_last {
-            lifecycle.count_servers(|servers| servers.last += 1);
-        }
-        let shared = Shared::new(Arc::clone(&lifecycle), serve.options);
-        lifecycle.say(report::listening(&serve.security.url(&serve.listener)));
-        Self {
-            listener: serve.listener,
-            service: serve.service,
-            security: serve.security,
-            shared: CutOnDrop::new(shared),
-            lifecycle,
-            _attendance: attendance,
-            room: Arc::new(Semaphore::new(serve.max_connections)),
-            drains_last: serve.drains_last,
-            accepted: None,
-            complaints: Complaints::default(),
-        }
-    }
-
-    async fn run(mut self) -> io::Result<()> {
-        let lifecycle = Arc::clone(&self.lifecycle);
-        let shared = Arc::clone(&self.shared);
-        let drains_last = self.drains_last;
-        lifecycle.serves_in_main();
-        if !lifecycle.has_its_turn().await {
-            // What is in the queue is the predecessor's.
-            return Ok(());
-        }
-        self.accept_until(wait_for_drain(&lifecycle, &shared, drains_last))
-            .await;
-        self.drain().or(cut_short(&lifecycle, &shared)).await;
-        Ok(())
-    }
-
-    /// Accepts connections until `end`.
-    async fn accept_until(&mut self, end: impl Future<Output = ()>) {
-        let accepting = async {
-            loop {
-                self.accept().await;
-            }
-        };
-        end.or(accepting).await;
-    }
-
-    /// Ends the listener and then the last connection.
-    async fn drain(mut self) {
-        // What another process accepts from needs nothing but to be left to it.
-        if !self.listener.is_shared() {
-            self.empty_queue().await;
-        }
-        let Self {
-            listener, shared, ..
-        } = self;
-        drop(listener);
-        shared.connections.empty().await;
-    }
-
-    /// Turns new connects away and accepts what the kernel has accepted already.
-    async fn empty_queue(&mut self) {
-        let begin = Instant::now();
-        if self.listener.seal() {
-            // The listener stays as long as there are connections anyway, so that handshakes under way
-            // have all that time, and at least a little where more may be under way.
-            let was_busy = self
-                .accepted
-                .is_some_and(|accepted| accepted + BUSY > begin);
-            let handshakes = begin + if was_busy { HANDSHAKES } else { Duration::ZERO };
-            loop {
-                let connections = Arc::clone(&self.shared.connections);
-                let settled = async {
-                    connections.empty().await;
-                    wait_until(handshakes).await;
-                };
-                self.accept_until(settled).await;
-                if !self.accept_queued().await {
-                    return;
-                }
-            }
-        }
-        // They go on coming, so some may be lost; the queue as it is now is served. Where others listen on the
-        // same port, the sooner they get all of them the better.
-        if !self.listener.has_siblings() {
-            let connections = Arc::clone(&self.shared.connections);
-            self.accept_until(connections.empty().or(sleep(UNSEALED_LIMIT)))
-                .await;
-        }
-        let rest = async {
-            while self.accept_queued().await {
-                yield_now().await;
-            }
-        };
-        rest.or(sleep(UNSEALED_LIMIT)).await;
-    }
-
-    /// Waits for room and a connection, and spawns the task that serves it.
-    async fn accept(&mut self) {
-        // Never closed, so there is always a permit to come.
-        let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else {
-            return;
-        };
-        let accepted = poll_fn(|cx| {
-            let accepted = self.listener.poll_accept(cx);
-            if accepted.is_pending() {
-                self.shared.note_accepts();
-            }
-            accepted
-        });
-        match accepted.await {
-            Ok((stream, peer)) => self.spawn(stream, peer, permit),
-            Err(error) => self.accept_failed(&error).await,
-        }
-    }
-
-    /// Accepts one of the connections that the kernel holds at this moment, or pauses where it cannot; tells
-    /// whether there may be more.
-    async fn accept_queued(&mut self) -> bool {
-        let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else {
-            return false;
-        };
-        match self.listener.accept_now() {
-            Ok(Some((stream, peer))) => {
-                self.spawn(stream, peer, permit);
-                true
-            }
-            Ok(None) => false,
-            Err(error) => {
-                // The end of a connection may mend it.
-                let is_short = Shortage::of(&error).is_some();
-                // The kernel looks for a free descriptor before it looks at the queue.
-                if is_short && self.listener.queue_length() == 0 {
-                    return false;
-                }
-                self.accept_failed(&error).await;
-                is_short || is_of_one_connection(&error)
-            }
-        }
-    }
-
-    fn spawn(&mut self, stream: Stream, peer: Peer, permit: OwnedSemaphorePermit) {
-        self.accepted = Some(Instant::now());
-        self.shared.note_accepts();
-        let connection = self.shared.connect(peer);
-        let service = self.service.clone();
-        let security = self.security.clone();
-        conversation::spawn(stream, security, connection, service, permit);
-    }
-
-    async fn accept_failed(&mut self, error: &io::Error) {
-        if is_of_one_connection(error) {
-            return;
-        }
-        let complaint = self.complaints.about(&self.listener, error);
-        complaint
-            .into_iter()
-            .for_each(|line| self.lifecycle.say(line));
-        self.shared.note_accept_failed(&self.listener, error);
-        sleep(ACCEPT_PAUSE).await;
-    }
-}
-
-/// Gives up the connections of a server that is dropped before its end.
-struct CutOnDrop {
-    shared: Arc<Shared>,
-    _registration: Member<dyn Server>,
-}
-
-impl CutOnDrop {
-    fn new(shared: Shared) -> Self {
-        let shared = Arc::new(shared);
-        let registration = shared
-            .lifecycle()
-            .serving
-            .enter_shared(Arc::clone(&shared) as _);
-        Self {
-            shared,
-            _registration: registration,
-        }
-    }
-}
-
-impl Deref for CutOnDrop {
-    type Target = Arc<Shared>;
-
-    fn deref(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-}
-
-impl Drop for CutOnDrop {
-    fn drop(&mut self) {
-        self.shared.reach(Stage::Cut);
-    }
-}
-
-/// Waits until this server has to drain.
-async fn wait_for_drain(lifecycle: &Lifecycle, shared: &Shared, drains_last: bool) {
-    if !drains_last {
-        return shared.drain_begins().await;
-    }
-    lifecycle.reached(Phase::Draining).await;
-    lifecycle.others_drained().await;
-    lifecycle.restart_decided().await;
-    shared.reach(Stage::Draining);
-}
-
-/// Waits until the connections are given up, and ends them.
-async fn cut_short(lifecycle: &Lifecycle, shared: &Shared) {
-    lifecycle.reached(Phase::Stopping).await;
-    shared.reach(Stage::Cut);
-    shared.connections.empty().await;
 }

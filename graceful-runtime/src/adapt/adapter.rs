@@ -10,7 +10,7 @@ use super::ticket::Ticket;
 use super::tunnels::Tunnels;
 use crate::lifecycle::registry::Registry;
 use crate::model::stage::Stage;
-use crate::serve::Shared;
+use crate::serve::shared::Shared;
 
 /// One adapted server.
 pub(super) struct Adapter {

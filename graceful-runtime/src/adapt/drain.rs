@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::adapter::Adapter;
 use super::listener::{Acceptor, Queue};
-use crate::serve::{HANDSHAKES, HEAD_LIMIT};
+use crate::serve::drain::{HANDSHAKES, HEAD_LIMIT};
 
 /// From the trigger to the moment at which the framework is told.
 pub(super) struct Drain {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::lifecycle::registry::Member;
 use crate::lifecycle::server::Server;
-use crate::serve::Shared;
+use crate::serve::shared::Shared;
 
 /// The server as the report knows it, as long as it accepts or has a connection.
 pub(super) struct ServerEntry {

@@ -17,11 +17,14 @@ use super::entry::ServerEntry;
 use super::origin;
 use crate::lifecycle::registry::Member;
 use crate::lifecycle::server::Activity;
+use crate::model::stage::Stage;
 use crate::net::stream::{Peer, Stream};
-use crate::serve::{
-    self, Connection, Due, Followed, HTTP2_PREFACE, Leaving, Preface, Stage, close, has_unread,
-    may_close_at_once, preface,
-};
+use crate::serve::close::{close, may_close_at_once};
+use crate::serve::connection::Connection;
+use crate::serve::first_bytes::{HTTP2_PREFACE, Preface, has_unread, preface};
+use crate::serve::followed::Followed;
+use crate::serve::leaving::{Due, Leaving};
+use crate::serve::transport::Transport;
 
 /// The first byte of a TLS connection: a record that holds a handshake (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -91,7 +94,7 @@ impl Io {
     ) -> Self {
         connection.may_become_http1();
         Self {
-            io: Followed::new(serve::Transport::new(
+            io: Followed::new(Transport::new(
                 stream,
                 Bytes::new(),
                 Arc::clone(&connection),
@@ -368,7 +371,7 @@ mod connect_info {
 
     use super::Io;
     use crate::net::stream::Stream;
-    use crate::serve::Connection;
+    use crate::serve::connection::Connection;
 
     /// What tonic passes from an [`Io`] to the [`Layer`](crate::adapt::Layer).
     ///
@@ -425,7 +428,7 @@ mod connect_info {
 #[cfg(test)]
 mod tests {
     use super::Sniffed::{self, Http1, Http2, Tls, Unknown};
-    use crate::serve::HTTP2_PREFACE;
+    use crate::serve::first_bytes::HTTP2_PREFACE;
 
     #[test]
     fn the_first_bytes_tell_the_protocol() {

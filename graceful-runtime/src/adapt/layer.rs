@@ -18,7 +18,7 @@ use super::origin;
 use super::ticket::{RequestOrigin, Ticket};
 use super::tunnels::Tunnels;
 use crate::lifecycle::registry::Member;
-use crate::serve::{Guard, Held, announce_close};
+use crate::serve::service::{Guard, Held, announce_close};
 
 /// The layer of [`adapt`](crate::adapt()), which has to be the outermost one.
 ///

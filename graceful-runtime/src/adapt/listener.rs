@@ -21,7 +21,7 @@ use crate::lifecycle::current::Attendance;
 use crate::lifecycle::report;
 use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
 use crate::net::stream::{Peer, Stream as Socket};
-use crate::serve::BUSY;
+use crate::serve::drain::BUSY;
 
 /// The listener of [`adapt`](crate::adapt()): a `Stream` of connections, and axum's `Listener`.
 ///

@@ -13,7 +13,8 @@ use std::sync::{Arc, Weak};
 
 use tokio::task;
 
-use crate::serve::{Connection, Shared};
+use crate::serve::connection::Connection;
+use crate::serve::shared::Shared;
 
 struct Touch {
     task: task::Id,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
 use crate::model::stage::Stage;
-use crate::serve::Shared;
+use crate::serve::shared::Shared;
 
 /// How many there are, and when the last of them ended.
 pub(super) struct Strays {

@@ -30,9 +30,13 @@ use crate::lifecycle::Lifecycle;
 use crate::lifecycle::server::View;
 use crate::lifecycle::surroundings::Surroundings;
 use crate::model::phase::Event;
+use crate::model::stage::Stage;
 use crate::net::stream::{Peer, Stream};
+use crate::serve::connection::Connection;
+use crate::serve::drain::HEAD_LIMIT;
+use crate::serve::options::Options;
+use crate::serve::shared::Shared;
 use crate::serve::tests::races::Race;
-use crate::serve::{Connection, HEAD_LIMIT, Options, Shared, Stage};
 
 const GRACE: Duration = Duration::from_millis(200);
 /// The longest round trip that an HTTP/2 client is given.

@@ -7,7 +7,9 @@ use super::tunnels::RequestGuard;
 use crate::lifecycle::registry::Member;
 use crate::model::stage::Stage;
 use crate::net::stream::Peer;
-use crate::serve::{Connection, Guard, InFlightGuard};
+use crate::serve::connection::Connection;
+use crate::serve::connection::in_flight::InFlightGuard;
+use crate::serve::service::Guard;
 
 /// Keeps a request in flight.
 #[derive(Debug)]

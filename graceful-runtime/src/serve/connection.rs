@@ -9,7 +9,7 @@
 mod arrivals;
 mod driver;
 mod http2_client;
-pub(super) mod in_flight;
+pub(crate) mod in_flight;
 mod ledger;
 mod link;
 
