@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Fails on an import against the layers of a crate, and on a circle of files.
 
+It also fails where ARCHITECTURE.md names a file that is not there.
+
 ARCHITECTURE.md lists the layers of each crate, in a block that begins with "```text" and "layers of <crate>": one line
 for each layer, the highest first, with the files and folders in it. A file imports what is below it, or beside it in
 the same layer as long as that makes no circle. What is only compiled for tests does not count.
@@ -162,6 +164,13 @@ def complaints(source, layers):
         yield f"a circle of {len(found)} files, each importing the next: {way}"
 
 
+def missing(page, folders):
+    """Yields a line for every file that the page names and that is not there."""
+    for name in sorted(set(re.findall(r"`([\w/]+\.rs)`", page))):
+        if not any((folder / name).exists() for folder in folders):
+            yield f"ARCHITECTURE.md: there is no `{name}`"
+
+
 def main():
     root = Path(__file__).resolve().parent.parent
     page = (root / "ARCHITECTURE.md").read_text()
@@ -170,6 +179,7 @@ def main():
         for crate in ("graceful-runtime", "graceful-macros")
         for complaint in complaints(root / crate / "src", layers_in(page, crate))
     ]
+    found += missing(page, [root, root / "graceful-runtime/src"])
     print("\n".join(found) or "no import upwards, no circle")
     sys.exit(bool(found))
 

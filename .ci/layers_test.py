@@ -5,7 +5,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from layers import complaints, layers_in
+from layers import complaints, layers_in, missing
 
 LAYERS = [["lib"], ["upper"], ["lower", "other"]]
 
@@ -91,6 +91,13 @@ class Layers(unittest.TestCase):
         self.assertEqual(layers_in(page, "a"), [["lib"], ["b", "c"]])
         with self.assertRaises(SystemExit):
             layers_in(page, "b")
+
+    def test_the_files_that_the_page_names_are_there(self):
+        with tempfile.TemporaryDirectory() as directory:
+            folder = Path(directory)
+            (folder / "a.rs").write_text("")
+            self.assertEqual([*missing("`a.rs` and `a()`", [folder])], [])
+            self.assertEqual(len([*missing("`a.rs` and `b/a.rs`", [folder])]), 1)
 
 
 if __name__ == "__main__":
