@@ -143,8 +143,6 @@ fn d4_a_hook_that_ends_at_the_deadline_leaves_one_code() {
     }
 }
 
-/// Sends `SIGTERM` and waits for the process to use up its budget.
-#[track_caller]
 #[test]
 fn a_log_that_nobody_reads_does_not_use_up_the_budget() {
     let command = command!("echo", "timeout=60s");
@@ -169,6 +167,8 @@ fn an_error_that_nobody_reads_ends_the_process_all_the_same() {
     erring.exit_within(SOON).expect(1);
 }
 
+/// Sends `SIGTERM` and waits for the process to use up its budget.
+#[track_caller]
 fn expect_gone_at_the_deadline(server: Server) -> Log {
     let begin = Instant::now();
     server.signal(Signal::TERM);

@@ -33,6 +33,29 @@
 //! - [`shutdown()`], [`stop`], [`restart()`] and [`status()`] are for handlers and tasks, [`spawn`] for work
 //!   that is waited for, [`on_drain`], [`on_stop`] and [`on_handover`] for what has to happen at the end.
 //!
+//! # Exit codes
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | drained, finished, handed over, or stopped before it had started |
+//! | 1 | `main` or a server returned an error, or the lifecycle could not start |
+//! | 101 | `main` or a server panicked |
+//! | 124 | the deadline passed; what was cut is in the log |
+//! | 130 | a second Ctrl-C, 0.3 s or more after the first |
+//!
+//! Any other code is the one that your own server returned.
+//!
+//! # What you wrote, what you write
+//!
+//! | there | here |
+//! |---|---|
+//! | Go's `http.Server.Shutdown`, Gin's graceful-shutdown example: `signal.NotifyContext`, a goroutine, `srv.Shutdown(ctx)` with a timeout | `#[graceful::main(timeout = "5s")]` |
+//! | fvbock/endless: `endless.ListenAndServe(addr, router)`; `kill -HUP` | `#[graceful::main(restart = [HUP])]`; hooks: [`on_drain`], [`on_stop`] |
+//! | braintree/manners: `manners.ListenAndServe`, `manners.Close()`, `StartRoutine` | [`serve()`], [`stop`], [`spawn`] |
+//! | tylerb/graceful: `graceful.Run(addr, 10*time.Second, mux)`, `ShutdownInitiated`, `ListenLimit` | `timeout = "10s"`, [`on_drain`], [`Serve::max_connections`] |
+//! | facebookgo/grace: `gracehttp.Serve(servers...)`; `kill -USR2` | a tuple or `Vec` of [`serve()`]; `restart = [USR2]` |
+//! | axum: `axum::serve(l, app).with_graceful_shutdown(signal())` | `graceful::serve(l, app)`, or as it is with [`shutdown()`] |
+//!
 //! # What it does not do
 //!
 //! HTTP/3, systems other than Linux, and moving connections to a successor. It sets up no logging: lines
@@ -78,20 +101,20 @@ mod words;
 /// All are optional. A duration is a literal such as `"5s"`, `"1m30s"`, `"500ms"`, which is read at
 /// compile time, or any expression of type [`Duration`](std::time::Duration).
 ///
-/// | option | default | the same by hand |
-/// |---|---|---|
-/// | `timeout = "5s"` | `"25s"` | [`Config::timeout`] |
-/// | `signals = [INT, TERM]` | `[INT, TERM]` | [`Config::signals`] |
-/// | `restart = [USR2]` | none | [`Config::restart`] |
-/// | `start_timeout = "20m"` | `"5m"` | [`Config::start_timeout`] |
-/// | `restart_timeout = "1m"` | `"30s"` | [`Config::restart_timeout`] |
-/// | `lame_duck = "2s"` | `"5s"` in Kubernetes, else `"0s"` | [`Config::lame_duck`] |
-/// | `keep_alive_grace = "50ms"` | `"200ms"` | [`Config::keep_alive_grace`] |
-/// | `pid_file = "/run/app.pid"` | none | [`Config::pid_file`] |
-/// | `ready = manual` | when the servers accept | [`Config::manual_ready`] |
-/// | `flavor = "current_thread"` | `"multi_thread"` | [`Config::current_thread`] |
-/// | `worker_threads = 4` | one for each core | [`Config::worker_threads`] |
-/// | `crate = path::to::graceful` | `::graceful` | |
+/// | option | default | meaning | the same by hand |
+/// |---|---|---|---|
+/// | `timeout = "5s"` | `"25s"` | the budget from the first signal to the exit | [`Config::timeout`] |
+/// | `signals = [INT, TERM]` | `[INT, TERM]` | what starts the shutdown | [`Config::signals`] |
+/// | `restart = [USR2]` | none | what starts a hand-over to a new process | [`Config::restart`] |
+/// | `start_timeout = "20m"` | `"5m"` | how long a service manager is asked to wait for readiness | [`Config::start_timeout`] |
+/// | `restart_timeout = "1m"` | `"30s"` | how long a successor may take to become ready before it is killed | [`Config::restart_timeout`] |
+/// | `lame_duck = "2s"` | `"5s"` in Kubernetes, else `"0s"`, and for Ctrl-C on a terminal | how long connections are still accepted after the signal, with readiness off and `connection: close` on every response; at most half of `timeout` | [`Config::lame_duck`] |
+/// | `keep_alive_grace = "50ms"` | `"200ms"` | how long an idle connection may still bring a request in the drain, where the server was in use just before | [`Config::keep_alive_grace`] |
+/// | `pid_file = "/run/app.pid"` | none | written when ready, handed over, removed at the end | [`Config::pid_file`] |
+/// | `ready = manual` | when the servers accept | readiness is told by [`ready`], for those who warm up first | [`Config::manual_ready`] |
+/// | `flavor = "current_thread"` | `"multi_thread"` | the tokio runtime, as in `#[tokio::main]` | [`Config::current_thread`] |
+/// | `worker_threads = 4` | one for each core | its threads | [`Config::worker_threads`] |
+/// | `crate = path::to::graceful` | `::graceful` | where the crate is, if it was renamed | |
 ///
 /// Mistakes are reported all at once, each at its place and with the remedy.
 ///
@@ -187,6 +210,6 @@ pub mod doc {
     }
 }
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

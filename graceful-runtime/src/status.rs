@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::lifecycle::Lifecycle;
 use crate::model::phase::Phase;
+use crate::text::count;
 
 /// How the current lifecycle is doing, at one moment; see [`status()`].
 ///
@@ -87,7 +88,10 @@ impl fmt::Display for Status {
         } = self;
         write!(
             f,
-            "{phase:?}: {requests} requests, {connections} connections, {tasks} tasks"
+            "{phase:?}: {}, {}, {}",
+            count(*requests, "request"),
+            count(*connections, "connection"),
+            count(*tasks, "task")
         )
     }
 }
