@@ -759,7 +759,7 @@ fn h12_a_signal_to_the_successor_alone_leaves_the_old_process_serving() {
     let listen = format!("listen=unix:{}/socket", directory.path().display());
     // Stopped while it is in `main`, and while it serves but has not said that it is ready.
     for ready in ["", "ready=manual"] {
-        let settings = ["listen=127.0.0.1:0", &listen, ready];
+        let settings = ["listen=127.0.0.1:0", &listen, ready, "hooks=yes"];
         let mut server = start(&settings);
         let gate = server.set_gate(&settings);
         server.serving().signal(Signal::USR2);
@@ -776,6 +776,10 @@ fn h12_a_signal_to_the_successor_alone_leaves_the_old_process_serving() {
         for address in server.addresses() {
             server.connect_to(address);
         }
+        // Its own affairs it has ended; those of the service are the old process'.
+        let log = server.log();
+        assert!(log.has("hook: closes the database"), "{log}");
+        assert!(!log.has("hook: leaves the registry"), "{log}");
         server.stop();
     }
 }

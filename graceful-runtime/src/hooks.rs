@@ -16,6 +16,7 @@ use crate::lifecycle::hook::Hook;
 /// the hook. `graceful::shutdown().remaining()` tells how much is left. All of them together hold up
 /// the drain for half of the budget at most.
 ///
+/// They do not run in a successor that stops before it serves: its predecessor serves on, with its entry in the registry.
 /// They run at a hand-over, too, where a successor serves already: what is about the service rather
 /// than this process looks at `graceful::shutdown().reason()` for [`Reason::HandedOver`].
 ///

@@ -247,6 +247,11 @@ impl Lifecycle {
         turn.is_ok_and(|turn| *turn == Turn::Come)
     }
 
+    /// Tells whether this process stops before its turn, so that another one serves on.
+    pub(crate) fn has_missed_its_turn(&self) -> bool {
+        *self.turn.borrow() == Turn::Missed
+    }
+
     pub(crate) fn trigger(&self) -> Option<Trigger> {
         self.trigger.get().copied()
     }

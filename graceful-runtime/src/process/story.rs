@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Instant;
 
 use futures_lite::future::{FutureExt, zip};
 use tokio::sync::Notify;
@@ -64,7 +65,7 @@ where
 
     let deadline = lifecycle.trigger().map(|trigger| trigger.budget.deadline());
     // Those before the drain are left over where they had no time.
-    lifecycle.hooks.run_before_drain(deadline).await;
+    run_before_drain(lifecycle, deadline).await;
     lifecycle.hooks.run_at_end(deadline).await;
     // A successor that is to be stopped as well gets its time, which is short.
     lifecycle.restart_decided().await;
@@ -196,6 +197,14 @@ fn start(
     (running, ids)
 }
 
+/// Runs the hooks before the drain, unless nothing ever came here that could be drained.
+async fn run_before_drain(lifecycle: &Lifecycle, end: Option<Instant>) {
+    // What such a hook takes back, as an entry in a registry, is the predecessor's, which serves on.
+    if !lifecycle.has_missed_its_turn() {
+        lifecycle.hooks.run_before_drain(end).await;
+    }
+}
+
 /// From the trigger to the beginning of the drain: the hooks before it, and the lame duck's time.
 async fn announce(lifecycle: &Lifecycle, servers_gone: &Notify) {
     lifecycle.reached(Phase::LameDuck).await;
@@ -205,7 +214,7 @@ async fn announce(lifecycle: &Lifecycle, servers_gone: &Notify) {
     if lifecycle.phase() < Phase::Stopping {
         let end = trigger.lame_duck_end();
         let patience = trigger.budget.begin() + trigger.budget.half();
-        let mut hooks = pin!(lifecycle.hooks.run_before_drain(Some(patience)));
+        let mut hooks = pin!(run_before_drain(lifecycle, Some(patience)));
         let are_done = async {
             hooks.as_mut().await;
             true

@@ -34,6 +34,10 @@ async fn start(settings: Settings) -> io::Result<Vec<Running>> {
         let what = what.to_owned();
         graceful::on_handover(move || leave(what.clone()));
     }
+    if settings.text("hooks") == Some("yes") {
+        graceful::on_drain(async { println!("hook: leaves the registry") });
+        graceful::on_stop(async { println!("hook: closes the database") });
+    }
     let servers = bind_all(&settings).await?;
     let gate = settings.text("gate").map(str::to_owned);
     if settings.text("ready") == Some("manual") {
