@@ -18,10 +18,13 @@
 //! 5. What the framework closes is closed so that the last response arrives, and the process waits
 //!    for that.
 //!
-//! What is not had from outside: an answer 408 to half a head. Under a framework's own TLS, bytes mean
-//! nothing here, so such connections are left to the framework when the grace is over.
+//! Two things are not possible from outside: an answer 408 to half a head; and to read what is encrypted.
+//! Under a framework's own TLS, bytes mean nothing here, so such connections are left to the framework when
+//! the grace is over.
 
 mod adapter;
+#[cfg(feature = "tonic")]
+mod connect_info;
 mod drain;
 mod entry;
 mod io;
@@ -42,12 +45,12 @@ use self::drain::Drain;
 use self::entry::ServerEntry;
 use self::listener::Acceptor;
 use crate::lifecycle::Lifecycle;
-use crate::serve::drain::HEAD_LIMIT;
+use crate::serve::limits::HEAD_LIMIT;
 use crate::serve::options::Options;
 use crate::serve::shared::Shared;
 
 #[cfg(feature = "tonic")]
-pub use self::io::ConnectInfo;
+pub use self::connect_info::ConnectInfo;
 pub use self::io::Io;
 pub use self::layer::{Body, Layer, Layered, Responding};
 pub use self::listener::Listener;
@@ -112,7 +115,7 @@ pub use self::listener::PeerAddr;
 ///
 /// # Cancel safety
 ///
-/// A drop of the future leaves a server that does not stop before it is cut.
+/// If the future is dropped, the server is not told to stop, and is cut at the deadline.
 pub fn adapt(
     listener: crate::net::listener::Listener,
 ) -> (Listener, Layer, impl Future<Output = ()> + Send + 'static) {

@@ -28,11 +28,12 @@ const BACKLOG: i32 = 4096;
 const STORE_LIMIT: Duration = Duration::from_secs(1);
 const STORE_PAUSE: Duration = Duration::from_millis(5);
 
-/// Binds a listener to `address`.
+/// Returns a listener for `address`: the one that was inherited from a predecessor or the service manager, or
+/// a new one.
 ///
-/// A name is looked up, and the first of its addresses that can be bound is. TCP sockets get
-/// `SO_REUSEADDR` and a backlog of 4096; what they accept gets `TCP_NODELAY`. A UNIX socket whose
-/// process is gone is replaced.
+/// `unix:/path` is a UNIX socket, `systemd:web` the socket of that name of the service manager. The name of a
+/// host is looked up, and the first of its addresses that can be bound is. TCP sockets get `SO_REUSEADDR` and
+/// a backlog of 4096; what they accept gets `TCP_NODELAY`. A UNIX socket whose process is gone is replaced.
 ///
 /// # Errors
 ///
@@ -110,7 +111,7 @@ async fn bind_in_place_of_stored(
 ) -> io::Result<Bound> {
     let stored = address
         .port()
-        .map(|port| lifecycle.listeners.give_up_stored(port));
+        .map(|port| lifecycle.listeners.forget_stored(port));
     let stored = stored.unwrap_or_default();
     if stored.is_empty() {
         return Err(in_use);

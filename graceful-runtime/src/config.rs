@@ -146,7 +146,7 @@ impl Config {
 
     /// Sets how long connections are still accepted after the signal.
     ///
-    /// Meanwhile readiness is off and every response says `connection: close`. By default 5 s where
+    /// Meanwhile readiness is off and every response that ends a connection of HTTP/1 says `connection: close`. By default 5 s where
     /// `KUBERNETES_SERVICE_HOST` is set, because endpoints are removed there while the signal is on its
     /// way, else 0 s; 0 s also for Ctrl-C on a terminal. Never more than half of the [`timeout`](Self::timeout),
     /// and only where the shutdown was asked for: not where a server has failed, or a successor accepts.
@@ -188,8 +188,8 @@ impl Config {
         self
     }
 
-    /// Leaves it to [`ready`](crate::ready) to say that the process is ready, for those who warm up
-    /// first; else it is when the servers accept.
+    /// Makes the process ready when it calls [`ready`](crate::ready), for those who warm up first, and not
+    /// when the servers accept.
     ///
     /// A successor takes over, and a service manager learns of the start, only then.
     ///

@@ -14,6 +14,7 @@
 pub(crate) mod ancestors;
 pub(crate) mod dialogue;
 pub(crate) mod error;
+pub(crate) mod failure;
 pub(crate) mod inheritance;
 pub(crate) mod predecessor;
 pub(crate) mod predecessors;

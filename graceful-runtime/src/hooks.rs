@@ -62,11 +62,11 @@ pub fn on_stop(hook: impl Future<Output = ()> + Send + 'static) {
     lifecycle().hooks.add_at_end(hook);
 }
 
-/// Registers what makes the bytes that a restart leaves to the successor, which reads them by
+/// Registers what makes the bytes for the successor, which reads them by
 /// [`inherited_state`](crate::inherited_state); at most 16 MiB.
 ///
-/// It is called at the beginning of every restart. An error cancels the restart, so it is a veto, too. The
-/// last registration counts.
+/// It is called at the beginning of every restart. An error cancels the restart, so it is a veto, too. A
+/// later registration replaces it.
 ///
 /// # Panics
 ///

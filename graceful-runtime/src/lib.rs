@@ -64,7 +64,8 @@
 //! # Features
 //!
 //! - `tls`: `Serve::tls`, with rustls.
-//! - `adapt`, `axum`, `tonic`: `adapt`, which makes other frameworks' servers lossless from outside.
+//! - `adapt` (switched on by `axum` and `tonic`, too): the function `adapt`, which makes other frameworks'
+//!   servers lossless from outside.
 //! - `axum`: `Serve::connect_info` gives axum's `ConnectInfo`, too.
 
 #[cfg(not(target_os = "linux"))]
@@ -108,7 +109,7 @@ mod words;
 /// | `restart = [USR2]` | none | what starts a hand-over to a new process | [`Config::restart`] |
 /// | `start_timeout = "20m"` | `"5m"` | how long a service manager is asked to wait for readiness | [`Config::start_timeout`] |
 /// | `restart_timeout = "1m"` | `"30s"` | how long a successor may take to become ready before it is killed | [`Config::restart_timeout`] |
-/// | `lame_duck = "2s"` | `"5s"` in Kubernetes, else `"0s"`, and for Ctrl-C on a terminal | how long connections are still accepted after the signal, with readiness off and `connection: close` on every response; at most half of `timeout` | [`Config::lame_duck`] |
+/// | `lame_duck = "2s"` | `"5s"` in Kubernetes, else `"0s"`; always `"0s"` for Ctrl-C on a terminal | how long connections are still accepted after the signal, with readiness off and `connection: close` on every response that ends a connection of HTTP/1; at most half of `timeout` | [`Config::lame_duck`] |
 /// | `keep_alive_grace = "50ms"` | `"200ms"` | how long an idle connection may still bring a request in the drain, where the server was in use just before | [`Config::keep_alive_grace`] |
 /// | `pid_file = "/run/app.pid"` | none | written when ready, handed over, removed at the end | [`Config::pid_file`] |
 /// | `ready = manual` | when the servers accept | readiness is told by [`ready`], for those who warm up first | [`Config::manual_ready`] |

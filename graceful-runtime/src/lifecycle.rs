@@ -44,7 +44,7 @@ enum Turn {
     Missed,
 }
 
-/// What a user can choose of it.
+/// What the user has chosen, as far as the lifecycle itself has to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) keep_alive_grace: Duration,
@@ -90,9 +90,9 @@ pub(crate) struct Lifecycle {
     error: OnceLock<String>,
     /// Somebody ends the process, and nobody else is to.
     is_end_claimed: AtomicBool,
-    /// How much was cut so that the hooks could run, where something was to be.
+    /// How much work was cut at the cut-off, so that the hooks could run; unset where nothing was.
     cut: OnceLock<usize>,
-    servers: watch::Sender<Servers>,
+    servers: watch::Sender<ServerCounts>,
     serving_process: watch::Sender<ServingProcess>,
     runtime: OnceLock<Handle>,
     output: OnceLock<Output>,
@@ -121,7 +121,7 @@ pub(crate) enum Successor {
 
 /// How many servers run, and how many of them wait for the others before they drain.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Servers {
+pub(crate) struct ServerCounts {
     pub(crate) running: usize,
     pub(crate) last: usize,
 }
@@ -240,7 +240,7 @@ impl Lifecycle {
     /// # Cancel safety
     ///
     /// A drop loses nothing.
-    pub(crate) async fn has_its_turn(&self) -> bool {
+    pub(crate) async fn wait_for_turn(&self) -> bool {
         let mut turn = self.turn.subscribe();
         // The sender lives in `self`, so there is no error.
         let turn = turn.wait_for(|turn| *turn != Turn::Awaited).await;
@@ -301,22 +301,22 @@ impl Lifecycle {
         self.is_started.store(true, Ordering::Relaxed);
     }
 
-    /// Tells whether there is anything left of `main`.
+    /// Tells whether `main` has returned or was dropped.
     pub(crate) fn is_started(&self) -> bool {
         self.is_started.load(Ordering::Relaxed)
     }
 
     /// A server begins to accept. Where `main` serves in its own body, the process is ready by that;
     /// else it is when `main` has returned and all its servers accept.
-    pub(crate) fn serves_in_main(&self) {
+    pub(crate) fn announce_serving_in_main(&self) {
         // A server in a task of its own, such as one for health checks, does not speak for the process.
         if tokio::task::try_id().is_none() {
-            self.accepts();
+            self.announce_accepting();
         }
     }
 
     /// The servers accept, which makes the process ready unless it wants to say so itself.
-    pub(crate) fn accepts(&self) {
+    pub(crate) fn announce_accepting(&self) {
         if !self.is_ready_manual {
             self.tell(Message::Happened(Event::Ready));
         }
@@ -331,8 +331,8 @@ impl Lifecycle {
         self.error.get().map(String::as_str)
     }
 
-    /// Takes the right to end the process, which one has: the guardian by force, or the main thread by its
-    /// return. True for the first.
+    /// Claims the right to end the process, which one of two gets: the guardian by force, or the main thread
+    /// by its return. Returns true for that one.
     pub(crate) fn claim_end(&self) -> bool {
         !self.is_end_claimed.swap(true, Ordering::AcqRel)
     }
@@ -359,7 +359,7 @@ impl Lifecycle {
         self.cut.get().copied().unwrap_or_default()
     }
 
-    /// Notes which process serves; for the guardian alone.
+    /// Notes which process serves. Called on the guardian's thread only.
     pub(crate) fn set_serving_process(&self, process: ServingProcess) {
         self.serving_process.send_replace(process);
     }
@@ -395,7 +395,7 @@ impl Lifecycle {
         self.runtime.get()
     }
 
-    pub(crate) fn count_servers(&self, change: impl FnOnce(&mut Servers)) {
+    pub(crate) fn change_server_counts(&self, change: impl FnOnce(&mut ServerCounts)) {
         self.servers.send_modify(change);
     }
 

@@ -14,7 +14,7 @@ use crate::text::{one_line, printable};
 /// How many bytes a line may have.
 const LINE_MAX: usize = 400;
 /// What lines begin with.
-const NAME: &str = "graceful";
+const LINE_PREFIX: &str = "graceful";
 
 /// An event of a constant level, as `tracing` wants it.
 macro_rules! event {
@@ -110,7 +110,7 @@ impl Line {
 
     /// Says it on this thread.
     pub(crate) fn emit(&self) {
-        self.emit_as(NAME);
+        self.emit_as(LINE_PREFIX);
     }
 }
 
@@ -134,12 +134,12 @@ impl Output {
         thread::Builder::new()
             .name("graceful-output".into())
             .spawn(move || {
-                let mut name = NAME.to_owned();
+                let mut name = LINE_PREFIX.to_owned();
                 for job in queue {
                     match job {
                         Job::Say(line) => line.emit_as(&name),
                         Job::Error(words) => print_error_of_main(&words),
-                        Job::ShowPid => name = format!("{NAME}[{}]", std::process::id()),
+                        Job::ShowPid => name = format!("{LINE_PREFIX}[{}]", std::process::id()),
                         Job::Flush(done) => drop(done.send(())),
                     }
                 }

@@ -17,7 +17,7 @@ mod succession;
 
 use std::process::ExitCode;
 
-use self::start::{Process, or_exit};
+use self::start::{Process, exit_on_panic};
 use crate::config::Config;
 use crate::output;
 use crate::server::IntoServer;
@@ -35,19 +35,16 @@ impl Config {
     /// first), the process ends inside this call. Until then the budget covers all of this call, with the
     /// runtime's destructors and blocking threads; what the caller does after it is the caller's own time.
     ///
-    /// Its signals stay caught when it has returned, and mean nothing until the next lifecycle: an
-    /// operating system's default cannot be restored while other code may have handlers of its own.
+    /// Its signals stay caught when it has returned, and are ignored until the next lifecycle: an operating
+    /// system's default cannot be restored while other code may have handlers of its own.
     ///
     /// # Errors
     ///
-    /// A lifecycle that cannot start says why on standard error and returns 1: a signal handler that
-    /// cannot be installed, one that is in both lists, a second lifecycle with signals in one process, a
-    /// call from inside a runtime.
-    ///
-    /// # Panics
-    ///
-    /// Where tokio gets no thread or no descriptor at the start, its panic is an error, and ends the process with
-    /// code 1. For that, the first call adds a panic hook, which passes all other panics on.
+    /// A lifecycle that cannot start says why on standard error and returns 1: a signal handler cannot be
+    /// installed, a signal is in both lists, another lifecycle of the process listens to signals, or the call
+    /// is inside a runtime. Where tokio gets no thread or no descriptor at the start, its panic is reported
+    /// as an error, too, and ends the process with code 1; for that, the first call installs a panic hook,
+    /// which passes all other panics on.
     ///
     /// ```
     /// use graceful::Config;
@@ -69,7 +66,7 @@ where
     F: Future<Output = T>,
     T: IntoServer<M>,
 {
-    match or_exit(|| Process::start(&config, afterwards)) {
+    match exit_on_panic(|| Process::start(&config, afterwards)) {
         Ok(process) => {
             if afterwards == Afterwards::ProcessEnds {
                 process.lifecycle.occupy_process();

@@ -17,9 +17,9 @@ use crate::lifecycle::message::Message;
 ///
 /// # Errors
 ///
-/// Says why this process serves on: the successor could not be started, ended, or did not become
-/// ready in time; another restart is under way; this process is not ready yet, stops already, or is
-/// process 1 of a container.
+/// Says why no successor took over: it could not be started, ended, or did not become ready in time; the hook
+/// of [`on_handover`](crate::on_handover) said no; another restart is under way; this process is not ready
+/// yet, stops already, or is one whose end would end its container, unit or supervised service.
 ///
 /// # Cancel safety
 ///

@@ -3,7 +3,6 @@
 pub(crate) mod close;
 pub(crate) mod connection;
 mod conversation;
-pub(crate) mod drain;
 pub(crate) mod first_bytes;
 pub(crate) mod followed;
 mod frames;
@@ -11,6 +10,7 @@ mod framing;
 mod http1;
 mod http2;
 pub(crate) mod leaving;
+pub(crate) mod limits;
 pub(crate) mod options;
 mod policy;
 mod requests;
@@ -18,12 +18,12 @@ mod running;
 mod security;
 pub(crate) mod service;
 pub(crate) mod shared;
-mod strays;
 mod streams;
 mod taking;
 #[cfg(feature = "tls")]
 mod tls;
 pub(crate) mod transport;
+mod unmatched;
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -71,8 +71,8 @@ pub struct Serve<S>(Parts<S>);
 /// and learn of the shutdown by [`shutdown`](crate::shutdown()); so are upgraded streams of HTTP/2 (RFC 8441).
 ///
 /// A `main` that serves in its own body ends by itself: a signal does not drop it any more, so whatever else it
-/// waits for has to end by [`shutdown`](crate::shutdown()), too. A server in a task, as for health checks, is
-/// waited for, but keeps no `main` that is still starting.
+/// waits for has to end by [`shutdown`](crate::shutdown()), too. A server in a task of its own, as for health
+/// checks, is waited for in the drain, but does not keep a signal from cancelling the start-up.
 ///
 /// # Cancel safety
 ///

@@ -39,9 +39,9 @@ impl<T> Server for T where T: IntoFuture<Output: Outcome, IntoFuture: Send + 'st
 
 /// What a [`Server`] may return: `()`, an [`ExitCode`], or a [`Result`] of one of these.
 ///
-/// As the standard library's [`Termination`](std::process::Termination), which prints an error without saying whose
-/// it is. An error type has to be [`Debug`], and that is how it is printed, but for an [`io::Error`](std::io::Error),
-/// which is a sentence.
+/// Like the standard library's [`Termination`](std::process::Termination), but an error is printed with the
+/// server that it comes from. An error type has to be [`Debug`], and that is how it is printed, but for an
+/// [`io::Error`](std::io::Error), which is a sentence.
 ///
 /// ```
 /// async fn collect() -> Result<(), &'static str> {
@@ -152,7 +152,7 @@ impl<T> Returns for fn() -> T {
 pub trait IntoServer<M> {
     /// Hands the servers over to be run.
     #[doc(hidden)]
-    fn hand_over(self, servers: &mut Servers);
+    fn add_to(self, servers: &mut Servers);
 }
 
 /// A server that runs when it is polled.
@@ -194,7 +194,7 @@ impl<T> IntoServer<marker::Future> for T
 where
     T: IntoFuture<Output: Outcome, IntoFuture: Send + 'static>,
 {
-    fn hand_over(self, servers: &mut Servers) {
+    fn add_to(self, servers: &mut Servers) {
         let server = self.into_future();
         servers
             .futures
@@ -203,11 +203,11 @@ where
 }
 
 impl IntoServer<marker::Nothing> for () {
-    fn hand_over(self, _: &mut Servers) {}
+    fn add_to(self, _: &mut Servers) {}
 }
 
 impl IntoServer<marker::Code> for ExitCode {
-    fn hand_over(self, servers: &mut Servers) {
+    fn add_to(self, servers: &mut Servers) {
         if self != Self::SUCCESS {
             servers.failure.get_or_insert(self);
         }
@@ -219,9 +219,9 @@ where
     T: IntoServer<M>,
     E: Debug,
 {
-    fn hand_over(self, servers: &mut Servers) {
+    fn add_to(self, servers: &mut Servers) {
         match self {
-            Ok(server) => server.hand_over(servers),
+            Ok(server) => server.add_to(servers),
             Err(error) => {
                 let error = in_words(&error);
                 match Lifecycle::current() {
@@ -239,9 +239,9 @@ impl<T, M> IntoServer<marker::All<M>> for Vec<T>
 where
     T: IntoServer<M>,
 {
-    fn hand_over(self, servers: &mut Servers) {
+    fn add_to(self, servers: &mut Servers) {
         for server in self {
-            server.hand_over(servers);
+            server.add_to(servers);
         }
     }
 }
@@ -253,9 +253,9 @@ macro_rules! tuples {
             $($server: IntoServer<$marker>,)+
         {
             #[allow(non_snake_case, reason = "the types' names serve as the variables'")]
-            fn hand_over(self, servers: &mut Servers) {
+            fn add_to(self, servers: &mut Servers) {
                 let ($($server,)+) = self;
-                $($server.hand_over(servers);)+
+                $($server.add_to(servers);)+
             }
         }
     )+};

@@ -44,9 +44,10 @@ pub struct Shutdown {
 /// on, so any framework's `with_graceful_shutdown` takes it as it is. A WebSocket or a stream of
 /// events ends itself by it.
 ///
-/// A `main` that calls this, awaits such a handle or asks it [whether](Shutdown::is_triggered) to go on declares
-/// that it ends by itself: as long as the handle or a clone of it lives, a signal does not drop a `main` that has
-/// not returned. What tasks do keeps no start-up; those of [`spawn`](crate::spawn) are waited for.
+/// A `main` that calls this, awaits such a handle or asks it [whether](Shutdown::is_triggered) to go on ends
+/// by itself: as long as the handle or a clone of it lives, a signal does not drop a `main` that has not
+/// returned. A handle that only tasks use has no such effect; tasks of [`spawn`](crate::spawn) are waited
+/// for.
 ///
 /// Outside a lifecycle, as in a unit test of a handler, it never resolves.
 ///

@@ -19,7 +19,7 @@ pub struct Status {
     pub phase: Phase,
     /// Requests in flight: accepted, and their response not completely sent.
     pub requests: usize,
-    /// Connections of [`serve`](crate::serve()), whatever they are doing.
+    /// Connections of [`serve`](crate::serve()) and of an adapted server, whatever they are doing.
     pub connections: usize,
     /// Tracked tasks that run.
     pub tasks: usize,
@@ -49,8 +49,8 @@ pub fn status() -> Status {
 /// Says that the process is ready, where it wants to say so itself
 /// ([`Config::manual_ready`](crate::Config::manual_ready), `ready = manual` in the attribute).
 ///
-/// It is needed, too, by a `main` that runs another framework's server in its own body, which nobody
-/// can see from outside. Everybody else is ready when the servers accept. Later calls mean nothing.
+/// A `main` that runs another framework's server in its own body calls it, too, since nobody can see that
+/// from outside. Later calls have no effect.
 ///
 /// ```
 /// use graceful::Config;

@@ -13,9 +13,9 @@ use crate::lifecycle::report;
 use crate::lifecycle::task::Task;
 
 /// Tells of a tracked task that panics, as nobody may ever look at its handle.
-struct Tracked(Option<(Arc<Lifecycle>, Member<Task>)>);
+struct PanicReporter(Option<(Arc<Lifecycle>, Member<Task>)>);
 
-impl Drop for Tracked {
+impl Drop for PanicReporter {
     fn drop(&mut self) {
         if let (Some((lifecycle, task)), true) = (&self.0, thread::panicking()) {
             lifecycle.say(report::panicked(task.location));
@@ -26,7 +26,7 @@ impl Drop for Tracked {
 /// Spawns a task that the shutdown waits for, up to its deadline.
 ///
 /// Like [`tokio::spawn`], whose tasks are not waited for. Let the task end by [`shutdown`]: it is not
-/// cancelled before the budget is used up. The report names it by the place of this call, and a panic of it is told of.
+/// cancelled before the deadline. The log names it by the place of this call, and reports its panic.
 ///
 /// Outside a lifecycle it is [`tokio::spawn`].
 ///
@@ -64,7 +64,7 @@ where
         (lifecycle, member)
     });
     tokio::spawn(async move {
-        let _tracked = Tracked(tracked);
+        let _tracked = PanicReporter(tracked);
         future.await
     })
 }

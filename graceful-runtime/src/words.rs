@@ -1,5 +1,5 @@
-//! Errors in words, where only their `Debug` form is to be had: that of an [`io::Error`] wraps a good sentence into the
-//! names of its fields.
+//! Makes sentences of errors of which only the `Debug` form is to be had: that of an [`io::Error`] wraps a
+//! good sentence into the names of its fields.
 
 use std::any::{Any, type_name};
 use std::fmt::Debug;

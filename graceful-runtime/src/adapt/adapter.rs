@@ -45,8 +45,9 @@ impl Adapter {
         self.shared.wake_connections();
     }
 
-    /// Returns where to look for the connection of a request, if that is worth it: HTTP/2 has a task for each
-    /// stream, and who calls elsewhere once does it again, but in a lame duck it is worth it all the same.
+    /// Returns where to look for the connection of a request, if that is worth it. HTTP/2 has a task for each
+    /// stream, and a framework that has called from another task once will do so again; but from the lame
+    /// duck on we look anyway.
     pub(super) fn may_search(&self, is_http1: bool) -> Option<&Shared> {
         let is_worth_it =
             self.shared.has_reached(Stage::LameDuck) || (is_http1 && !self.strays.has_http1());

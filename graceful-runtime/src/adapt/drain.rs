@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::adapter::Adapter;
 use super::listener::{Acceptor, Queue};
-use crate::serve::drain::{HANDSHAKES, HEAD_LIMIT};
+use crate::serve::limits::{HANDSHAKES, HEAD_LIMIT};
 
 /// From the trigger to the moment at which the framework is told.
 pub(super) struct Drain {
@@ -24,23 +24,23 @@ impl Drain {
         let lifecycle = shared.lifecycle();
         let _attendance = lifecycle.attend();
         self.with_acceptor(Acceptor::report);
-        lifecycle.serves_in_main();
-        if !lifecycle.has_its_turn().await {
+        lifecycle.announce_serving_in_main();
+        if !lifecycle.wait_for_turn().await {
             // What is in the queue is the predecessor's.
             return self.adapter.tell();
         }
         if lifecycle.has_predecessor {
             self.with_acceptor(Acceptor::open);
         }
-        shared.drain_begins().await;
+        shared.go_to_drain().await;
         let begin = Instant::now();
         let limit = begin + lifecycle.keep_alive_grace + HEAD_LIMIT;
         // What is left at the limit is busy, and the framework lets it finish.
         let _ = timeout_at(limit, self.emptied()).await;
-        // Told, it drops its listener, and with that what the kernel has accepted and it could not, for want of
+        // Told, it drops its listener, and with that what the kernel has empty_queue and it could not, for want of
         // descriptors.
         if self.with_acceptor(Acceptor::has_queue) == Some(true) {
-            self.accepted().await;
+            self.empty_queue().await;
         }
         // hyper writes `close` beside `upgrade` when it has been told.
         let limit = begin + shared.policy.goaway_limit();
@@ -56,7 +56,7 @@ impl Drain {
         let sealed = Instant::now();
         let handshakes = sealed + if was_busy { HANDSHAKES } else { Duration::ZERO };
         loop {
-            self.accepted().await;
+            self.empty_queue().await;
             if self.adapter.undecided.len() == 0 && Instant::now() >= handshakes {
                 return;
             }
@@ -65,8 +65,8 @@ impl Drain {
         }
     }
 
-    /// Waits until the framework has accepted everything that the kernel holds.
-    async fn accepted(&mut self) {
+    /// Waits until the framework has empty_queue everything that the kernel holds.
+    async fn empty_queue(&mut self) {
         self.with_acceptor(Acceptor::look);
         // An error: there is no listener any more.
         let _ = self.queue.wait_for(|queue| *queue == Queue::Empty).await;

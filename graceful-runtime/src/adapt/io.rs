@@ -45,7 +45,7 @@ const TLS_HANDSHAKE: u8 = 22;
 /// # Ok(()) }
 /// ```
 pub struct Io {
-    io: Followed,
+    pub(super) io: Followed,
     connection: Option<Member<Connection>>,
     adapter: Arc<Adapter>,
     entry: Arc<ServerEntry>,
@@ -128,7 +128,7 @@ impl Io {
         }
     }
 
-    fn connection(&self) -> &Arc<Connection> {
+    pub(super) fn connection(&self) -> &Arc<Connection> {
         self.connection
             .as_ref()
             .expect("the connection is there until the drop")
@@ -229,7 +229,7 @@ impl Io {
     fn next(&mut self) -> Option<(Instant, Due)> {
         if self.sniffed == Sniffed::Http2 {
             let connection = self.connection.as_ref()?;
-            connection.drain()?;
+            connection.drain_began()?;
             return self.leaving.next(connection, *self.adapter.told.get()?);
         }
         self.limit().map(|limit| (limit, Due::End))
@@ -238,7 +238,7 @@ impl Io {
     /// Returns until when a connection of anything else may go on; `None` where nothing limits it now.
     fn limit(&self) -> Option<Instant> {
         let connection = self.connection();
-        let drain = connection.drain()?;
+        let drain = connection.drain_began()?;
         if connection.is_busy() || connection.is_upgraded() {
             return None;
         }
@@ -356,72 +356,6 @@ impl fmt::Debug for Io {
         f.debug_struct("Io")
             .field("protocol", &self.sniffed)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(feature = "tonic")]
-pub use self::connect_info::ConnectInfo;
-
-#[cfg(feature = "tonic")]
-mod connect_info {
-    use std::sync::Arc;
-
-    use hyper::Request;
-    use tonic::transport::server::{Connected, TcpConnectInfo, UdsConnectInfo};
-
-    use super::Io;
-    use crate::net::stream::Stream;
-    use crate::serve::connection::Connection;
-
-    /// What tonic passes from an [`Io`] to the [`Layer`](crate::adapt::Layer).
-    ///
-    /// Services find tonic's own `TcpConnectInfo` or `UdsConnectInfo` in the extensions of a request,
-    /// as always, so `request.remote_addr()` works.
-    ///
-    /// ```
-    /// fn is_known<T>(request: &tonic::Request<T>) -> bool {
-    ///     request.remote_addr().is_some()
-    /// }
-    /// ```
-    #[derive(Clone, Debug)]
-    pub struct ConnectInfo {
-        connection: Arc<Connection>,
-        socket: Option<Socket>,
-    }
-
-    #[derive(Clone, Debug)]
-    enum Socket {
-        Tcp(TcpConnectInfo),
-        Unix(UdsConnectInfo),
-    }
-
-    impl Connected for Io {
-        type ConnectInfo = ConnectInfo;
-
-        fn connect_info(&self) -> ConnectInfo {
-            let socket = match self.io.get_ref() {
-                Some(Stream::Tcp(stream)) => Some(Socket::Tcp(stream.connect_info())),
-                Some(Stream::Unix(stream)) => Some(Socket::Unix(stream.connect_info())),
-                _ => None,
-            };
-            let connection = Arc::clone(self.connection());
-            ConnectInfo { connection, socket }
-        }
-    }
-
-    impl ConnectInfo {
-        /// Takes it out of a request, which gets what tonic's own sockets would have given it.
-        pub(crate) fn unpack<B>(mut request: Request<B>) -> (Request<B>, Option<Arc<Connection>>) {
-            let Some(info) = request.extensions_mut().remove::<Self>() else {
-                return (request, None);
-            };
-            match info.socket {
-                Some(Socket::Tcp(socket)) => drop(request.extensions_mut().insert(socket)),
-                Some(Socket::Unix(socket)) => drop(request.extensions_mut().insert(socket)),
-                None => {}
-            }
-            (request, Some(info.connection))
-        }
     }
 }
 

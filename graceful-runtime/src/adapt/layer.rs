@@ -87,7 +87,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         #[cfg(feature = "tonic")]
-        let (request, told) = super::io::ConnectInfo::unpack(request);
+        let (request, told) = super::connect_info::ConnectInfo::unpack(request);
         #[cfg(not(feature = "tonic"))]
         let told = None;
         let is_http1 = request.version() < Version::HTTP_2;
@@ -272,7 +272,7 @@ where
     fn is_end_stream(&self) -> bool {
         let is_end = self.rest.is_empty() && self.body.is_end_stream();
         if is_end {
-            // Who asks does not ask for more.
+            // A caller that sees `true` does not ask for more, so this is the end.
             self.held.iter().for_each(Held::finish);
         }
         is_end

@@ -21,11 +21,11 @@ use crate::lifecycle::current::Attendance;
 use crate::lifecycle::report;
 use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
 use crate::net::stream::{Peer, Stream as Socket};
-use crate::serve::drain::BUSY;
+use crate::serve::limits::BUSY;
 
 /// The listener of [`adapt`](crate::adapt()): a `Stream` of connections, and axum's `Listener`.
 ///
-/// Nothing comes of its failures: it says what is wrong and tries again.
+/// It never fails: it says what is wrong and tries again.
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -156,8 +156,8 @@ impl axum::serve::Listener for Listener {
 
 /// Who is at the other end, for axum's `into_make_service_with_connect_info`; `None` on a UNIX socket.
 ///
-/// A `SocketAddr` itself axum makes for its own listener only, so handlers extract
-/// `ConnectInfo<PeerAddr>`. The layer stays on the `Router`, as the last one.
+/// axum makes a plain `SocketAddr` only for its own listener, so handlers extract `ConnectInfo<PeerAddr>`.
+/// The layer stays on the `Router`, as the last one.
 ///
 /// ```no_run
 /// use axum::{Router, extract::ConnectInfo, routing::get};

@@ -33,7 +33,7 @@ use crate::model::phase::Event;
 use crate::model::stage::Stage;
 use crate::net::stream::{Peer, Stream};
 use crate::serve::connection::Connection;
-use crate::serve::drain::HEAD_LIMIT;
+use crate::serve::limits::HEAD_LIMIT;
 use crate::serve::options::Options;
 use crate::serve::shared::Shared;
 use crate::serve::tests::races::Race;

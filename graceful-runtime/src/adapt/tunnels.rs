@@ -30,7 +30,7 @@ struct State<R> {
 }
 
 /// How long a request may go on whose stream has ended; less than lies between two looks that somebody is told of.
-const MOMENT: Duration = Duration::from_millis(900);
+const SETTLE_TIME: Duration = Duration::from_millis(900);
 
 impl<R> Tunnels<R> {
     pub(super) fn new() -> Self {
@@ -78,7 +78,7 @@ impl<R> Tunnels<R> {
         let (suspected, since) = state.suspected.unwrap_or((surplus, now));
         let surplus = surplus.min(suspected);
         state.suspected = (surplus > 0).then_some((surplus, since));
-        if since + MOMENT <= now {
+        if since + SETTLE_TIME <= now {
             state.suspected = None;
             Self::drop_oldest(state, surplus);
         }
@@ -186,7 +186,7 @@ mod tests {
         // The response of another one has been made, but is kept until it is sent.
         sent.release();
         tunnels.note_streams(4, 3);
-        sleep(MOMENT).await;
+        sleep(SETTLE_TIME).await;
         tunnels.tidy();
         assert_eq!(kept(&tunnels), ["a", "b"]);
         drop(sent);
@@ -195,7 +195,7 @@ mod tests {
         for _ in 0..2 {
             tunnels.tidy();
             assert_eq!(kept(&tunnels), ["a", "b"]);
-            sleep(MOMENT / 2).await;
+            sleep(SETTLE_TIME / 2).await;
         }
         tunnels.tidy();
         assert_eq!(kept(&tunnels), ["b"]);

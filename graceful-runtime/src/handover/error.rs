@@ -4,12 +4,12 @@ use std::error::Error;
 use std::sync::Arc;
 use std::{fmt, io};
 
+use super::failure::HandoverFailure;
 use super::refusal::Refusal;
-use super::successor::HandoverFailure;
 use crate::os::shortage::WithRemedy;
 use crate::text::one_line;
 
-/// Why a restart came to nothing; this process serves on.
+/// Why a restart did not happen; no other process serves in place of this one.
 ///
 /// ```
 /// # async fn example() {

@@ -3,12 +3,10 @@
 //! One thread for each hand-over waits for the events of [`SuccessorState`] and does what the table says. It never polls on a timer.
 
 use std::{
-    error::Error,
     ffi::OsString,
-    fmt, io,
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::PathBuf,
-    process::{self, ExitStatus},
+    process::{self},
     sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
@@ -16,6 +14,7 @@ use std::{
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
+use super::failure::{HandoverFailure, SuccessorEnd};
 use super::{
     channel::{Channel, Received},
     dialogue::{Cause, SuccessorEvent, SuccessorState, SuccessorStep},
@@ -27,7 +26,6 @@ use crate::net::inherited::{Handed, ListenerId};
 use crate::os::environment::HANDOVER;
 use crate::os::process::timespec;
 use crate::os::service_manager::{Barrier, ServiceManager};
-use crate::os::shortage::WithRemedy;
 
 /// How long a successor that was asked to stop may take before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -116,7 +114,7 @@ fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(HandoverRep
     let timeout = plan.timeout;
     let listeners = plan.listeners.iter().map(|listener| listener.id).collect();
     match start(plan) {
-        Ok((channel, successor, deadline)) => Driver {
+        Ok((channel, successor, deadline)) => HandoverRun {
             listeners,
             state: SuccessorState::Starting,
             channel,
@@ -178,7 +176,7 @@ fn greet(channel: &Channel, plan: &Plan) -> io::Result<()> {
     channel.send(&ToSuccessor::Hello(hello).encode(), &descriptors)
 }
 
-struct Driver<R> {
+struct HandoverRun<R> {
     listeners: Vec<ListenerId>,
     state: SuccessorState,
     channel: Channel,
@@ -187,7 +185,7 @@ struct Driver<R> {
     successor: Started,
     abort: Arc<OwnedFd>,
     barrier: Option<Barrier>,
-    /// Of the successor, or while it is announced of the service manager.
+    /// The deadline of the successor; while it is being announced, that of the service manager.
     deadline: Instant,
     /// What is left for the successor when it has been announced.
     left: Duration,
@@ -204,7 +202,7 @@ struct Said {
     dropped: Vec<u16>,
 }
 
-impl<R: FnMut(HandoverReport)> Driver<R> {
+impl<R: FnMut(HandoverReport)> HandoverRun<R> {
     fn run(mut self) {
         loop {
             let event = self.next_event();
@@ -450,121 +448,6 @@ impl Sources<Option<BorrowedFd<'_>>> {
             abort: has(self.abort),
             end: has(self.end),
             barrier: has(self.barrier),
-        }
-    }
-}
-
-/// Why a hand-over came to nothing.
-#[derive(Debug)]
-pub(crate) enum HandoverFailure {
-    /// The program could not be started.
-    Start(PathBuf, io::Error),
-    /// The channel could not be set up.
-    Channel(io::Error),
-    TooManyListeners(usize),
-    /// The successor gave a reason.
-    Failed {
-        pid: u32,
-        reason: String,
-    },
-    Ended {
-        pid: u32,
-        end: SuccessorEnd,
-    },
-    Garbled {
-        pid: u32,
-        reason: String,
-    },
-    TimedOut {
-        pid: u32,
-        limit: Duration,
-    },
-    /// This process was told to stop meanwhile.
-    Aborted {
-        pid: u32,
-    },
-}
-
-/// How a successor ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SuccessorEnd {
-    Exited(ExitStatus),
-    /// It is nobody's child that we could ask.
-    Unknown,
-    /// It closed the channel, and runs on.
-    Deaf,
-}
-
-impl HandoverFailure {
-    /// Returns the process that was to be the successor, where one was started.
-    pub(crate) fn successor(&self) -> Option<u32> {
-        match self {
-            Self::Start(..) | Self::Channel(_) | Self::TooManyListeners(_) => None,
-            Self::Failed { pid, .. }
-            | Self::Ended { pid, .. }
-            | Self::Garbled { pid, .. }
-            | Self::TimedOut { pid, .. }
-            | Self::Aborted { pid } => Some(*pid),
-        }
-    }
-}
-
-impl Error for HandoverFailure {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Start(_, error) | Self::Channel(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for HandoverFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Start(path, error) => {
-                write!(f, "cannot start {}: {}", path.display(), WithRemedy(error))
-            }
-            Self::Channel(error) => {
-                write!(f, "cannot reach a successor: {}", WithRemedy(error))
-            }
-            Self::TooManyListeners(count) => {
-                write!(
-                    f,
-                    "{count} listeners are too many to hand over, at most {LISTENERS_MAX}"
-                )
-            }
-            Self::Failed { pid, reason } => {
-                write!(f, "the successor (process {pid}) says: {reason}")
-            }
-            Self::Ended { pid, end } => {
-                write!(f, "the successor (process {pid}) {end} before it served")
-            }
-            Self::Garbled { pid, reason } if reason.is_empty() => {
-                write!(f, "the successor (process {pid}) spoke out of turn")
-            }
-            Self::Garbled { pid, reason } => {
-                write!(
-                    f,
-                    "the successor (process {pid}) cannot be understood: {reason}"
-                )
-            }
-            Self::TimedOut { pid, limit } => {
-                write!(
-                    f,
-                    "the successor (process {pid}) did not become ready within `restart_timeout`, {limit:?}, and was killed"
-                )
-            }
-            Self::Aborted { .. } => write!(f, "this process was told to stop meanwhile"),
-        }
-    }
-}
-
-impl fmt::Display for SuccessorEnd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exited(status) => write!(f, "ended ({status})"),
-            Self::Unknown => write!(f, "ended"),
-            Self::Deaf => write!(f, "closed the channel"),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::text::{Span, count};
 const NAMED_MAX: usize = 8;
 /// How many bytes the names in a line may have, so that there is room for the rest of it.
 const NAMES_MAX: usize = 280;
+
 /// Everything that a shutdown waits for, at one moment.
 #[derive(Debug)]
 pub(crate) struct Census {
@@ -106,7 +107,7 @@ impl Census {
             Activity::Idle => self.idle += 1,
             Activity::HalfRequest => self.half_requests += 1,
             Activity::HalfClosed(streams) => self.half_closed_streams += streams,
-            Activity::Unread => self.unread.push(peer.to_string()),
+            Activity::Untaken => self.unread.push(peer.to_string()),
             Activity::Closing => self.closing += 1,
         }
         for request in connection.requests {

@@ -23,9 +23,9 @@ pub(crate) struct Hooks {
 
 /// Makes what is left to a successor; asked again at every restart.
 #[derive(Clone)]
-struct StateMaker(Arc<dyn Fn() -> Leaving + Send + Sync>);
+struct StateMaker(Arc<dyn Fn() -> StateFuture + Send + Sync>);
 
-pub(crate) type Leaving = Pin<Box<dyn Future<Output = Result<Vec<u8>, RestartError>> + Send>>;
+pub(crate) type StateFuture = Pin<Box<dyn Future<Output = Result<Vec<u8>, RestartError>> + Send>>;
 
 impl fmt::Debug for StateMaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,7 +48,7 @@ impl Hooks {
     }
 
     /// Sets what makes the bytes for a successor.
-    pub(crate) fn set_state_maker(&self, leave: impl Fn() -> Leaving + Send + Sync + 'static) {
+    pub(crate) fn set_state_maker(&self, leave: impl Fn() -> StateFuture + Send + Sync + 'static) {
         *lock(&self.state_maker) = Some(StateMaker(Arc::new(leave)));
     }
 

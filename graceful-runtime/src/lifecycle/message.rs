@@ -24,7 +24,7 @@ pub(crate) enum Message {
     Restart(Option<RestartAnswer>),
     /// What the successor inherits is made, or could not be.
     State(Result<Option<Vec<u8>>, RestartError>),
-    /// The successor, or the search for one, has come to something.
+    /// What the thread of the hand-over reports.
     Handover(HandoverReport),
     /// The pid file names this process, in place of another that runs if it says so, or cannot be written.
     PidFile(io::Result<Option<u32>>),

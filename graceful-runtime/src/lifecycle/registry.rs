@@ -1,4 +1,5 @@
-//! Who is here, and an end to wait for: connections and tracked tasks.
+//! Sets whose members leave by being dropped, and whose last one can be waited for: servers, connections,
+//! tasks.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -44,7 +44,7 @@ pub(crate) enum Activity {
     /// On so many streams of HTTP/2 the server has ended, and the client goes on.
     HalfClosed(usize),
     /// Its client has not taken the whole of a response.
-    Unread,
+    Untaken,
     Closing,
 }
 

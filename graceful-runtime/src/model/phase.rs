@@ -23,13 +23,14 @@ pub enum Phase {
     Starting,
     /// The servers accept: send traffic.
     Ready,
-    /// A successor has been started and is not ready yet; this process serves as before.
+    /// A restart is under way: a successor is being started, or is not ready yet; this process serves as
+    /// before.
     HandingOver,
     /// A shutdown was triggered; connections are still accepted, responses announce the close.
     LameDuck,
     /// No new connections; what is in flight finishes.
     Draining,
-    /// The servers are gone; tracked tasks and the hooks finish.
+    /// Servers and tracked tasks are done, or were cut; the hooks finish.
     Stopping,
     /// Nothing is left to wait for.
     Stopped,
@@ -48,11 +49,11 @@ pub(crate) enum Event {
     HandoverFailed,
     /// The lame duck's time is over and the hooks before the drain are done.
     LameDuckOver,
-    /// The last connection is gone.
+    /// The last connection and the last tracked task are gone.
     Drained,
     /// What is left of the budget belongs to the hooks: connections and tasks are cut.
     CutOff,
-    /// Tasks and hooks are done.
+    /// The hooks are done.
     Finished,
 }
 

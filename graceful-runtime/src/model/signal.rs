@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 /// How soon after a Ctrl-C a human can mean another one.
-const HUMAN: Duration = Duration::from_millis(300);
+const SAME_PRESS: Duration = Duration::from_millis(300);
 
 macro_rules! signals {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $number:ident, $async_name:ident;)*) => {
@@ -131,7 +131,7 @@ impl Interrupts {
                 self.first = Some(now);
                 Press::First
             }
-            Some(first) if now < first + HUMAN => Press::Same,
+            Some(first) if now < first + SAME_PRESS => Press::Same,
             Some(_) => Press::Again,
         }
     }
@@ -141,7 +141,7 @@ impl Interrupts {
 mod tests {
     use std::time::Instant;
 
-    use super::{HUMAN, Interrupts, Press, Signal};
+    use super::{Interrupts, Press, SAME_PRESS, Signal};
 
     #[test]
     fn two_interrupts_within_moments_are_one() {
@@ -155,7 +155,7 @@ mod tests {
         ];
         for (percent, press) in presses {
             assert_eq!(
-                interrupts.add(begin + HUMAN * percent / 100),
+                interrupts.add(begin + SAME_PRESS * percent / 100),
                 press,
                 "{percent} %"
             );

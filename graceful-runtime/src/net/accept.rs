@@ -11,10 +11,10 @@ use crate::output::Line;
 
 /// How long to wait where the process has run out of descriptors.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// How often at most a failing accept is told of.
+/// The shortest time between two lines about a failing accept.
 const ACCEPT_SILENCE: Duration = Duration::from_secs(10);
 
-/// Tells now and then of a failing accept.
+/// Limits how often a failing accept is told of.
 #[derive(Debug, Default)]
 pub(crate) struct Complaints {
     last: Option<Instant>,

@@ -152,7 +152,7 @@ impl Listeners {
 
     /// Gives up what was kept in the service manager's store for another address of `port`, and was not asked for; returns the
     /// names in the store, for the manager to do the same.
-    pub(crate) fn give_up_stored(&self, port: u16) -> Vec<String> {
+    pub(crate) fn forget_stored(&self, port: u16) -> Vec<String> {
         let mut names = Vec::new();
         self.lock().inherited.retain(|listener| {
             let name = match &listener.origin {
@@ -266,9 +266,9 @@ impl Listeners {
         }
     }
 
-    /// Makes what the predecessor gave this process' own, which has taken over. Until then, an end of this process must not touch
-    /// it: the predecessor serves on.
-    pub(crate) fn own(&self) {
+    /// Marks inherited listeners as this process' own, when it has taken over. Until then, an end of this
+    /// process must not touch it: the predecessor serves on.
+    pub(crate) fn take_ownership(&self) {
         let mut lists = self.lock();
         lists.borrowed.clear();
         for open in lists.open.iter_mut().filter(|open| open.is_borrowed) {
@@ -279,7 +279,7 @@ impl Listeners {
     }
 
     /// Notes that a successor accepts from these listeners, too.
-    pub(crate) fn share(&self, taken: &[ListenerId]) {
+    pub(crate) fn mark_shared(&self, taken: &[ListenerId]) {
         for open in self
             .lock()
             .open

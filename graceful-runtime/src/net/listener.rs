@@ -17,9 +17,9 @@ use crate::os::sockets;
 
 /// A socket that accepts connections.
 ///
-/// Made by [`bind`](crate::bind()), or from a listener of the standard library or of tokio. It closes itself, but a
-/// drop loses what its queue holds: only [`serve`](crate::serve()) empties it first. A successor
-/// inherits those that `bind` made, and no others.
+/// Made by [`bind`](crate::bind()), or from a listener of the standard library or of tokio. A drop closes it,
+/// and loses the connections in its queue; [`serve`](crate::serve()) and an adapted server empty that first.
+/// A successor inherits those that `bind` made, and no others.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -263,7 +263,7 @@ impl From<UnixListener> for Listener {
 impl TryFrom<std::net::TcpListener> for Listener {
     type Error = io::Error;
 
-    /// Makes the listener non-blocking; fails outside a tokio runtime's reach.
+    /// Makes the listener non-blocking. Panics outside a tokio runtime, as tokio's own conversion does.
     fn try_from(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener).map(Self::from)

@@ -26,7 +26,7 @@ use crate::text::printable;
 pub(crate) const HANDOVER: &str = "GRACEFUL_HANDOVER";
 
 /// The first descriptor of a service manager.
-const FIRST: RawFd = 3;
+const FIRST_DESCRIPTOR: RawFd = 3;
 
 /// How many descriptors of a service manager are looked at, which are more than anybody gives.
 const DESCRIPTORS_MAX: usize = 4096;
@@ -179,7 +179,7 @@ impl Activation {
             };
             format!(
                 "descriptor {number} ({name}) of the service manager {others} not open; LISTEN_FDS is {count}, which \
-                 counts from {FIRST} on: look for a program in between that has closed it"
+                 counts from {FIRST_DESCRIPTOR} on: look for a program in between that has closed it"
             )
         });
         Self {
@@ -201,7 +201,7 @@ fn names_by_number(count: &str, names: Option<&str>) -> Result<Vec<(RawFd, Strin
         None => vec!["unknown".to_owned(); number.min(DESCRIPTORS_MAX)],
     };
     match names.len() {
-        len if len == number.min(DESCRIPTORS_MAX) => Ok((FIRST..).zip(names).collect()),
+        len if len == number.min(DESCRIPTORS_MAX) => Ok((FIRST_DESCRIPTOR..).zip(names).collect()),
         len => Err(format!(
             "LISTEN_FDNAMES has {len} names for LISTEN_FDS={number}"
         )),

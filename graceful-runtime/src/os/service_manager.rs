@@ -58,7 +58,7 @@ pub(crate) struct ServiceManager(Option<Arc<Contact>>);
 
 #[derive(Debug)]
 struct Contact {
-    line: Arc<NotifySocket>,
+    socket: Arc<NotifySocket>,
     /// The thread that speaks, from the first message on. `None`: there was none to be had.
     speaker: OnceLock<Option<SyncSender<Job>>>,
     path: OsString,
@@ -100,18 +100,18 @@ impl ServiceManager {
         let Some(path) = path else {
             return Ok(Self(None));
         };
-        let line = NotifySocket {
+        let socket = NotifySocket {
             address: address(&path)?,
             socket: UnixDatagram::unbound()?,
         };
-        let connection = Contact {
-            line: Arc::new(line),
+        let contact = Contact {
+            socket: Arc::new(socket),
             speaker: OnceLock::new(),
             path,
             watchdog,
             muted: AtomicBool::new(false),
         };
-        Ok(Self(Some(Arc::new(connection))))
+        Ok(Self(Some(Arc::new(contact))))
     }
 
     /// Returns whether there is a manager that listens.
@@ -121,14 +121,14 @@ impl ServiceManager {
 
     /// Returns what a successor needs in its environment to find the manager too.
     pub(crate) fn variables(&self) -> Vec<(&'static str, OsString)> {
-        let Some(connection) = &self.0 else {
+        let Some(contact) = &self.0 else {
             return Vec::new();
         };
-        let watchdog = connection
+        let watchdog = contact
             .watchdog
             .map(|limit| limit.as_micros().to_string().into());
         [
-            ("NOTIFY_SOCKET", Some(connection.path.clone())),
+            ("NOTIFY_SOCKET", Some(contact.path.clone())),
             ("WATCHDOG_USEC", watchdog),
         ]
         .into_iter()
@@ -288,16 +288,13 @@ impl ServiceManager {
 
     /// Returns what it was before.
     fn set_muted(&self, muted: bool) -> bool {
-        let connection = self.0.as_ref();
-        connection.is_some_and(|connection| connection.muted.swap(muted, Ordering::AcqRel))
+        let contact = self.0.as_ref();
+        contact.is_some_and(|contact| contact.muted.swap(muted, Ordering::AcqRel))
     }
 
     /// Waits until everything that was to be said has been, or for `limit`.
     pub(crate) fn flush(&self, limit: Duration) {
-        let speaker = self
-            .0
-            .as_ref()
-            .and_then(|connection| connection.speaker.get());
+        let speaker = self.0.as_ref().and_then(|contact| contact.speaker.get());
         if let Some(Some(speaker)) = speaker {
             let (done, is_done) = mpsc::channel();
             // Where there is no room, nobody listens.
@@ -312,11 +309,11 @@ impl ServiceManager {
     }
 
     fn send_with(&self, states: &[NotifyState<'_>], descriptor: Option<OwnedFd>) {
-        if let Some(connection) = &self.0
-            && !connection.muted.load(Ordering::Acquire)
+        if let Some(contact) = &self.0
+            && !contact.muted.load(Ordering::Acquire)
         {
             let text = states.iter().map(|state| format!("{state}\n")).collect();
-            connection.say(Notice { text, descriptor });
+            contact.say(Notice { text, descriptor });
         }
     }
 }
@@ -324,10 +321,10 @@ impl ServiceManager {
 impl Contact {
     /// Has `message` sent, behind all others; never waits.
     fn say(&self, message: Notice) {
-        match self.speaker.get_or_init(|| self.line.speaker().ok()) {
+        match self.speaker.get_or_init(|| self.socket.speaker().ok()) {
             // See the module: a deaf manager is not our failure. That holds for each of these.
             Some(speaker) => drop(speaker.try_send(Job::Say(message))),
-            None => drop(self.line.say(&message, SendFlags::DONTWAIT)),
+            None => drop(self.socket.say(&message, SendFlags::DONTWAIT)),
         }
     }
 }
@@ -336,13 +333,13 @@ impl NotifySocket {
     /// Starts the thread that speaks; it ends with the sender.
     fn speaker(self: &Arc<Self>) -> io::Result<SyncSender<Job>> {
         let (jobs, queue) = mpsc::sync_channel(QUEUE_MAX);
-        let line = Arc::clone(self);
+        let socket = Arc::clone(self);
         thread::Builder::new()
             .name("graceful-notify".into())
             .spawn(move || {
                 for job in queue {
                     match job {
-                        Job::Say(message) => drop(line.say(&message, SendFlags::empty())),
+                        Job::Say(message) => drop(socket.say(&message, SendFlags::empty())),
                         Job::Flush(done) => drop(done.send(())),
                     }
                 }

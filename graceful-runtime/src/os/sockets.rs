@@ -34,8 +34,8 @@ pub(crate) fn refuse_connects(listener: BorrowedFd<'_>) -> io::Result<()> {
     )
 }
 
-/// Shows connections in the accept queue when their first byte comes, or after so many seconds; with 0
-/// as soon as they are established.
+/// Sets `TCP_DEFER_ACCEPT`: a connection shows in the accept queue with its first byte, or after `seconds`; 0
+/// switches that off.
 ///
 /// # References
 ///

@@ -15,8 +15,9 @@ use super::signals::Listening;
 use super::succession::{Succession, is_turn};
 use crate::handover::dialogue::{PredecessorEvent, PredecessorStep};
 use crate::handover::error::{Kind, RestartError};
+use crate::handover::failure::SuccessorEnd;
 use crate::handover::refusal::Refusal;
-use crate::handover::successor::{HandoverReport, SuccessorEnd};
+use crate::handover::successor::HandoverReport;
 use crate::lifecycle::census::Census;
 use crate::lifecycle::message::Message;
 use crate::lifecycle::message::RestartAnswer;
@@ -95,7 +96,7 @@ impl Guardian {
             match self.next_input().await {
                 Input::Due => self.on_due(Instant::now()),
                 Input::Message(Message::Trigger(reason)) => self.trigger(reason),
-                Input::Message(Message::Happened(event)) => self.happened(event),
+                Input::Message(Message::Happened(event)) => self.on_event(event),
                 Input::Message(Message::Restart(answer)) => self.restart(answer),
                 Input::Message(Message::State(state)) => self.start_successor(state),
                 Input::Message(Message::Handover(report)) => self.on_report(report),
@@ -266,10 +267,10 @@ impl Guardian {
         self.step(Event::Trigger);
     }
 
-    fn happened(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event) {
         match (event, &mut self.succession) {
             (Event::Ready, Some(succession)) if self.lifecycle.phase() == Phase::Starting => {
-                if succession.is_ready() {
+                if succession.on_ready() {
                     self.begin_take_over();
                 }
             }
@@ -277,7 +278,8 @@ impl Guardian {
         }
     }
 
-    /// Has the pid file written, which comes first: who is told that this process is ready finds it in its name.
+    /// Has the pid file written, which comes first: whoever is told that this process is ready finds it named
+    /// there.
     fn begin_take_over(&mut self) {
         // Several servers may say that they are ready, and who stops takes nothing over.
         if self.pid_file_due.is_some() || self.lifecycle.phase() != Phase::Starting {
@@ -306,7 +308,7 @@ impl Guardian {
             Ok(Some(displaced)) => self.output.say(report::pid_file_taken(path, displaced)),
             Err(error) => {
                 let line = report::pid_file_not_written(path, &error);
-                let is_fatal = succession.may_fail();
+                let is_fatal = succession.predecessor_serves_on();
                 self.output.say(line.clone());
                 if is_fatal {
                     // The file would name the predecessor for ever, which serves on instead.
@@ -325,7 +327,7 @@ impl Guardian {
             };
             lines.into_iter().for_each(|line| self.output.say(line));
         }
-        // Who is told that this process is ready finds the listeners in its name.
+        // Whoever is told that this process is ready finds that the listeners are its own.
         self.step(Event::Ready);
         self.lifecycle.take_turn();
     }
@@ -349,7 +351,7 @@ impl Guardian {
     fn restart(&mut self, answer: Option<RestartAnswer>) {
         let phase = self.lifecycle.phase();
         if phase == Phase::Ready {
-            // It may have sent the signal, and be waiting for an answer to it, whatever that is.
+            // The manager may have sent the signal, and waits for an answer, even to a refusal.
             self.lifecycle.service_manager.reloading();
         }
         let refusal = match &mut self.succession {
@@ -464,13 +466,13 @@ impl Guardian {
     }
 
     /// Ends the process from here, because the main thread cannot or is not to be waited for.
-    fn force(&mut self, code: u8, lines: Line) -> ! {
+    fn force(&mut self, code: u8, line: Line) -> ! {
         if !self.lifecycle.claim_end() {
             // The main thread has said its last word and returns; whatever holds it up has had its time.
             thread::sleep(REPORT_LIMIT);
             exit_now(code.into());
         }
-        self.output.say(lines);
+        self.output.say(line);
         // A successor that is not told would take the end of this process for its turn, and serve.
         if let Some(succession) = &self.succession {
             succession.end_restart(REPORT_LIMIT);

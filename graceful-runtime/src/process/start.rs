@@ -15,7 +15,7 @@ use super::guardian::{Guardian, Start};
 use super::pid_file;
 use super::signals::Listening;
 use super::story::story;
-use super::succession::{self, Succession};
+use super::succession::{Lineage, Succession};
 use crate::config::{Config, Flavor};
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::message::Message;
@@ -31,11 +31,12 @@ use crate::output::{self, Line, Output};
 use crate::server::IntoServer;
 use crate::words::{os_error_in, text_of, without_forms};
 
-/// How long an end in time waits for its last line; nor must a full pipe turn it into a forced one.
+/// How long a regular end waits for its last line: a full pipe must not turn it into a forced end.
 const LAST_LINE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long an end in time waits until the service manager has its last message, such as which listeners to close.
 const LAST_MESSAGE_LIMIT: Duration = Duration::from_millis(100);
+
 /// What comes after the lifecycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Afterwards {
@@ -97,7 +98,7 @@ thread_local! {
 /// Libraries panic where they get no thread or no descriptor, and what they have begun may then wait for ever for
 /// the rest of it; so nothing is unwound. The hook for it stays, once for the process, because two starts at a time
 /// could not put back what was there before; it passes on whatever else panics.
-pub(super) fn or_exit<R>(start: impl FnOnce() -> R) -> R {
+pub(super) fn exit_on_panic<R>(start: impl FnOnce() -> R) -> R {
     static HOOK: Once = Once::new();
 
     HOOK.call_once(|| {
@@ -157,53 +158,22 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn start(config: &Config, afterwards: Afterwards) -> Result<Self, StartError> {
-        if Handle::try_current().is_ok() {
-            return Err(StartError::Nested);
-        }
-        let mut shared = config.signals.iter();
-        if let Some(&signal) = shared.find(|signal| config.restart.contains(signal)) {
-            return Err(StartError::Ambiguous(signal));
-        }
-        let has_signals = !(config.signals.is_empty() && config.restart.is_empty());
-        let lock = has_signals.then(SignalLock::take).transpose()?;
-        // A signal that comes while its handler is being installed would be lost: the handler is in place
-        // a moment before it knows what to do.
-        let signals = config.signals.iter().chain(&config.restart);
-        let others = match afterwards {
-            Afterwards::ProcessEnds => Others::Unblocked,
-            Afterwards::CallerGoesOn => Others::Unchanged,
-        };
-        let blocked = BlockedSignals::new(signals.map(|signal| signal.number()), others);
-        // Before there is a second thread: what is meant for this process alone leaves the environment.
-        let (inherited, surroundings) = match lock {
-            Some(_) => inherit()?,
-            None => (None, Surroundings::default()),
-        };
-        let shutdown_signals = listen(&config.signals)?;
-        let restart_signals = listen(&config.restart)?;
-        drop(blocked);
+        let caught = Caught::catch(config, afterwards)?;
         let lame_duck = LameDuck::of(
             config.lame_duck,
-            surroundings.in_kubernetes,
+            caught.surroundings.in_kubernetes,
             io::stderr().is_terminal(),
         );
-        let (lifecycle, inbox) = Lifecycle::new(config.of_lifecycle(), surroundings);
+        let (lifecycle, inbox) = Lifecycle::new(config.of_lifecycle(), caught.surroundings);
         let output = Output::start().map_err(StartError::Thread)?;
         lifecycle.set_output(output.clone());
         if lifecycle.has_predecessor || !config.restart.is_empty() {
             output.show_pid();
         }
-        for complaint in inherited.iter().flat_map(|inherited| &inherited.complaints) {
-            output.say(Line::warn(complaint));
-        }
-        for (listening, what) in [(&shutdown_signals, "stops"), (&restart_signals, "restarts")] {
-            let ignored = listening
-                .ignored
-                .map(|signal| report::ignored(signal, what));
-            ignored.into_iter().for_each(|line| output.say(line));
-        }
-        let succession = inherited
-            .map(|inherited| Succession::new(inherited, &lifecycle, config))
+        caught.said.into_iter().for_each(|line| output.say(line));
+        let succession = caught
+            .lineage
+            .map(|lineage| Succession::new(lineage, &lifecycle, config))
             .transpose()
             .map_err(StartError::Thread)?;
         let pid_file = succession.as_ref().and_then(Succession::pid_file).cloned();
@@ -211,8 +181,8 @@ impl Process {
             lifecycle: Arc::clone(&lifecycle),
             output: output.clone(),
             inbox,
-            shutdown_signals,
-            restart_signals,
+            shutdown_signals: caught.shutdown_signals,
+            restart_signals: caught.restart_signals,
             timeout: config.timeout,
             lame_duck,
             restart_timeout: config.restart_timeout,
@@ -235,7 +205,7 @@ impl Process {
             output,
             runtime,
             pid_file,
-            lock,
+            lock: caught.lock,
         })
     }
 
@@ -287,6 +257,66 @@ impl Process {
     }
 }
 
+/// What a process has, and was given, before it has a second thread.
+struct Caught {
+    lock: Option<SignalLock>,
+    shutdown_signals: Listening,
+    restart_signals: Listening,
+    lineage: Option<Lineage>,
+    surroundings: Surroundings,
+    /// What there is to say of it.
+    said: Vec<Line>,
+}
+
+impl Caught {
+    fn catch(config: &Config, afterwards: Afterwards) -> Result<Self, StartError> {
+        let lock = check(config)?;
+        // A signal that comes while its handler is being installed would be lost: the handler is in place
+        // a moment before it knows what to do.
+        let signals = config.signals.iter().chain(&config.restart);
+        let others = match afterwards {
+            Afterwards::ProcessEnds => Others::Unblocked,
+            Afterwards::CallerGoesOn => Others::Unchanged,
+        };
+        let blocked = BlockedSignals::new(signals.map(|signal| signal.number()), others);
+        // Before there is a second thread: what is meant for this process alone leaves the environment.
+        let (lineage, surroundings) = match lock {
+            Some(_) => take_lineage()?,
+            None => (None, Surroundings::default()),
+        };
+        let shutdown_signals = listen(&config.signals)?;
+        let restart_signals = listen(&config.restart)?;
+        drop(blocked);
+        let complaints = lineage.iter().flat_map(|lineage| &lineage.complaints);
+        let mut said: Vec<_> = complaints.map(Line::warn).collect();
+        for (listening, what) in [(&shutdown_signals, "stops"), (&restart_signals, "restarts")] {
+            let ignored = listening.ignored;
+            said.extend(ignored.map(|signal| report::ignored(signal, what)));
+        }
+        Ok(Self {
+            lock,
+            shutdown_signals,
+            restart_signals,
+            lineage,
+            surroundings,
+            said,
+        })
+    }
+}
+
+/// Takes the right to the signals, where there are any and nothing speaks against the lifecycle.
+fn check(config: &Config) -> Result<Option<SignalLock>, StartError> {
+    if Handle::try_current().is_ok() {
+        return Err(StartError::Nested);
+    }
+    let mut shared = config.signals.iter();
+    if let Some(&signal) = shared.find(|signal| config.restart.contains(signal)) {
+        return Err(StartError::Ambiguous(signal));
+    }
+    let has_signals = !(config.signals.is_empty() && config.restart.is_empty());
+    has_signals.then(SignalLock::take).transpose()
+}
+
 /// Does not return where the guardian is about to end the process.
 fn leave_to_guardian(lifecycle: &Lifecycle) {
     while lifecycle.is_end_claimed() {
@@ -315,7 +345,7 @@ fn build_runtime(config: &Config, lifecycle: &Arc<Lifecycle>) -> io::Result<Runt
         .build()
 }
 
-fn inherit() -> Result<(Option<succession::Lineage>, Surroundings), StartError> {
-    let (lineage, surroundings) = succession::Lineage::take().map_err(StartError::Predecessor)?;
+fn take_lineage() -> Result<(Option<Lineage>, Surroundings), StartError> {
+    let (lineage, surroundings) = Lineage::take().map_err(StartError::Predecessor)?;
     Ok((Some(lineage), surroundings))
 }

@@ -31,7 +31,7 @@ where
     F: Future<Output = T>,
     T: IntoServer<M>,
 {
-    keep_watchdog_calm(lifecycle);
+    feed_watchdog(lifecycle);
     let servers_gone = Notify::new();
     let serving = async {
         let cut = async {
@@ -70,6 +70,11 @@ where
     // A successor that is to be stopped as well gets its time, which is short.
     lifecycle.restart_decided().await;
 
+    exit_code(lifecycle, failure)
+}
+
+/// Returns the code of a process that has come to its end in time, or whose work was cut for its hooks.
+fn exit_code(lifecycle: &Lifecycle, failure: Option<ExitCode>) -> ExitCode {
     match failure {
         _ if lifecycle.is_cut() => exit_code::DEADLINE.into(),
         Some(code) => code,
@@ -86,7 +91,7 @@ where
 }
 
 /// Has the runtime tell a service manager that it is alive, as long as it is.
-fn keep_watchdog_calm(lifecycle: &Arc<Lifecycle>) {
+fn feed_watchdog(lifecycle: &Arc<Lifecycle>) {
     if let Some(interval) = lifecycle.service_manager.watchdog_interval() {
         let manager = lifecycle.service_manager.clone();
         tokio::spawn(async move {
@@ -120,18 +125,29 @@ where
     };
     lifecycle.set_started();
     let mut servers = Servers::default();
-    returned.hand_over(&mut servers);
-    let mut failure = servers.failure;
+    returned.add_to(&mut servers);
+    let failure = servers.failure;
     if let Some(error) = servers.error.take() {
         lifecycle.set_error(error);
     }
-    let (mut running, ids) = start(lifecycle, servers);
+    let (running, ids) = start(lifecycle, servers);
     if failure.is_some() {
         // What else was returned drains.
         lifecycle.tell(Message::Trigger(Reason::Failed));
     }
+    let first = wait_for_servers(lifecycle, running, &ids).await;
+    failure.or(first)
+}
+
+/// Waits for the servers, each of which takes the others with it; returns the code of the first that failed.
+async fn wait_for_servers(
+    lifecycle: &Lifecycle,
+    mut running: JoinSet<Result<(), Failure>>,
+    ids: &[task::Id],
+) -> Option<ExitCode> {
+    let mut failure = None;
     while let Some(ended) = running.join_next_with_id().await {
-        lifecycle.count_servers(|servers| servers.running -= 1);
+        lifecycle.change_server_counts(|servers| servers.running -= 1);
         let (id, ended) = match ended {
             Ok((id, Ok(()))) => (id, None),
             Ok((id, Err(failed))) => (id, Some((failed.code, "failed", failed.error))),
@@ -174,7 +190,7 @@ fn start(
     servers: Servers,
 ) -> (JoinSet<Result<(), Failure>>, Vec<task::Id>) {
     let count = servers.futures.len();
-    lifecycle.count_servers(|servers| servers.running = count);
+    lifecycle.change_server_counts(|servers| servers.running = count);
     // Beside what has failed already, the process never gets ready.
     let unready = count + usize::from(servers.failure.is_some());
     let unready = Arc::new(AtomicUsize::new(unready));
@@ -188,7 +204,7 @@ fn start(
             let polled = Pin::new(&mut server).poll(cx);
             let is_well = !matches!(polled, Poll::Ready(Err(_)));
             if is_well && !is_polled.replace(true) && unready.fetch_sub(1, Ordering::AcqRel) == 1 {
-                lifecycle.accepts();
+                lifecycle.announce_accepting();
             }
             polled
         }));

@@ -1,4 +1,5 @@
-//! A process among those before and after it: it takes over from one, and hands over to the next.
+//! The place of this process among those before and after it: it takes over from one, and hands over to the
+//! next.
 //!
 //! The guardian's part of a restart. [`handover`](crate::handover) has the dialogue and the
 //! descriptors; here is when each of its steps is due in the life of a process.
@@ -120,8 +121,8 @@ impl Succession {
 
     // Taking over.
 
-    /// The servers could accept. Tells whether they may: else the predecessor says when.
-    pub(crate) fn is_ready(&mut self) -> bool {
+    /// Notes that the servers could accept. Tells whether they may at once; else the predecessor says when.
+    pub(crate) fn on_ready(&mut self) -> bool {
         match &mut self.predecessor {
             None => true,
             Some(predecessor) => is_turn(predecessor.after(PredecessorEvent::Ready)),
@@ -136,7 +137,7 @@ impl Succession {
         predecessor.after(event)
     }
 
-    /// Makes this process the one to talk to. Returns what there is to say of it; `None` where the predecessor has given up.
+    /// Takes over. Returns the lines to print; `None` where the predecessor has given up.
     pub(crate) fn take_over(&mut self) -> Option<Vec<Line>> {
         // First, since nothing may be touched that the predecessor serves on with.
         if let Some(predecessor) = &mut self.predecessor
@@ -145,7 +146,7 @@ impl Succession {
         {
             return None;
         }
-        self.listeners.own();
+        self.listeners.take_ownership();
         let mut lines = Vec::new();
         for unclaimed in self.listeners.close_unclaimed() {
             let name = &unclaimed.name;
@@ -191,7 +192,7 @@ impl Succession {
     }
 
     /// Tells whether the predecessor serves on where this process does not take over.
-    pub(crate) fn may_fail(&self) -> bool {
+    pub(crate) fn predecessor_serves_on(&self) -> bool {
         let predecessor = self.predecessor.as_ref();
         predecessor.is_some_and(Predecessor::waits_for_serving)
     }
@@ -327,7 +328,7 @@ impl Succession {
 
     /// Notes that the successor accepts, with the listeners that it has taken.
     pub(crate) fn hand_over(&mut self, taken: &[ListenerId]) {
-        self.listeners.share(taken);
+        self.listeners.mark_shared(taken);
         // It names the successor by now.
         self.pid_file
             .iter()

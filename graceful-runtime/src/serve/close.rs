@@ -23,13 +23,13 @@ use crate::os::sockets;
 use crate::timer::Timer;
 
 /// How long a peer that has everything may be silent before it is taken for one that neither sends nor closes.
-const SILENCE: Duration = Duration::from_secs(1);
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// How long a peer may go on sending what nobody wants, or take nothing of what it was sent; nginx' `lingering_time`.
-const TIME: Duration = Duration::from_secs(30);
+const LINGER_MAX: Duration = Duration::from_secs(30);
 /// The same in a drain.
-const TIME_DRAINING: Duration = Duration::from_secs(2);
+const LINGER_MAX_DRAINING: Duration = Duration::from_secs(2);
 /// How many bytes are thrown away at most.
-const BYTES: usize = 64 << 20;
+const DISCARD_MAX: usize = 64 << 20;
 
 /// Closes a connection that hyper has done with.
 pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
@@ -57,12 +57,12 @@ pub(crate) async fn close(mut stream: Stream, connection: &Connection) {
     }
 }
 
-/// How long a close may take. Where the peer sends, whose next bytes would make a reset of it, that is as long as it takes
-/// something of a response; any other one gets the rest from the kernel.
+/// Bounds a close. Where the peer may still be sending, which would make a reset of it, we wait as long as it
+/// reads on; else the kernel delivers the rest.
 struct ClosePatience<'a> {
     connection: &'a Connection,
     is_sending: bool,
-    /// When it last did.
+    /// When the peer last took something.
     since: Instant,
     taking: Taking,
     timer: Timer,
@@ -101,13 +101,17 @@ impl<'a> ClosePatience<'a> {
     }
 
     fn limit(&self) -> Instant {
-        let Some(drain) = self.connection.drain() else {
-            return self.since + TIME;
+        let Some(drain) = self.connection.drain_began() else {
+            return self.since + LINGER_MAX;
         };
         // Between two signs of a client of HTTP/2 that reads is what it may take for any other.
         let time = match self.is_sending && self.connection.is_http2() {
-            true => self.connection.policy.goaway_limit().max(TIME_DRAINING),
-            false => TIME_DRAINING,
+            true => self
+                .connection
+                .policy
+                .goaway_limit()
+                .max(LINGER_MAX_DRAINING),
+            false => LINGER_MAX_DRAINING,
         };
         drain.max(self.since) + time
     }
@@ -168,10 +172,10 @@ async fn acknowledged(tcp: &TcpStream) {
 }
 
 async fn discard(socket: Lingering<'_>) {
-    let mut left = BYTES;
+    let mut left = DISCARD_MAX;
     while left > 0 {
         let silence = async {
-            sleep(SILENCE).await;
+            sleep(SILENCE_MAX).await;
             Err(io::ErrorKind::TimedOut.into())
         };
         match socket.readable().or(silence).await {

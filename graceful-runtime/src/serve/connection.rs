@@ -1,10 +1,10 @@
-//! One connection, from its accept to its close: what is known of it, by the pieces that serve it, by the drain and by
-//! the report.
+//! One connection, from its accept to its close, as the code that serves it, the drain and the report know
+//! it.
 //!
 //! Each of its parts knows one thing: [`Arrivals`] what has come of requests, [`Ledger`] which requests there are,
-//! [`Link`] what the socket tells, [`Http2Client`] what frames tell, [`Driver`] which task serves it. Here is what only
-//! all of them together can say. What they say is written by the task of the connection alone and needs no ordering;
-//! HTTP/2's streams end in tasks of their own: see [`InFlightCount`].
+//! [`Link`] what the socket tells, [`Http2Client`] what frames tell, [`Driver`] which task serves it. Here is
+//! what it takes several of them to say. Their parts are written by the task of the connection alone, so they
+//! need no ordering; but streams of HTTP/2 end in tasks of their own: see [`InFlightCount`].
 
 mod arrivals;
 mod driver;
@@ -29,8 +29,8 @@ use self::driver::Driver;
 use self::http2_client::Http2Client;
 use self::ledger::Ledger;
 use self::link::{Condition, Link};
-use super::drain::HEAD_LIMIT;
 use super::framing::{Awaits, Told};
+use super::limits::HEAD_LIMIT;
 use super::policy::Policy;
 use crate::lifecycle::server::{Activity, View};
 use crate::model::phase::Phase;
@@ -52,8 +52,8 @@ pub(crate) struct Connection {
     driver: Driver,
     in_flight: InFlightCount,
     ledger: Mutex<Ledger>,
-    /// Requests that ended, whose responses may not have been written yet: all since the trigger, and before it one
-    /// with a large response.
+    /// Requests that ended, whose responses may not have been written yet. Before the trigger that is only a
+    /// last one with a large response; since the trigger all of them.
     unsettled: AtomicU32,
     /// How many streams of HTTP/2 the client has given up in the drain, of which the requests have not ended yet.
     given_up: AtomicUsize,
@@ -139,12 +139,12 @@ impl Connection {
     /// Returns what a connection does that has no request in flight.
     pub(crate) fn activity(&self) -> Activity {
         let half_closed = self.http2.half_closed_streams();
-        match self.link.is_unread() {
-            true if self.link.is_closing() => Activity::Unread,
+        match self.link.is_untaken() {
+            true if self.link.is_closing() => Activity::Untaken,
             false if self.link.is_closing() => Activity::Closing,
             _ if half_closed > 0 => Activity::HalfClosed(half_closed),
             _ if self.arrivals.is_half_request() => Activity::HalfRequest,
-            true => Activity::Unread,
+            true => Activity::Untaken,
             false => Activity::Idle,
         }
     }
@@ -206,7 +206,7 @@ impl Connection {
     #[inline]
     pub(super) fn note_read(&self, bytes: &[u8]) {
         if bytes.is_empty() && !self.policy.options.half_close {
-            self.note_loss();
+            self.note_client_ended();
         }
         if !self.is_http2() {
             self.arrivals.note_read(bytes);
@@ -226,8 +226,8 @@ impl Connection {
     }
 
     /// Notes whether the beginning of something has come that cannot be given to hyper yet.
-    pub(super) fn note_begin(&self, has_begun: bool) {
-        self.arrivals.note_early(has_begun);
+    pub(super) fn note_partial(&self, has_begun: bool) {
+        self.arrivals.note_partial(has_begun);
     }
 
     /// Tells whether it is known where requests begin and end.
@@ -266,15 +266,15 @@ impl Connection {
 
     // What the socket tells.
 
-    /// Notes that the client of a request in flight has gone away.
+    /// Notes that the client has closed its side, or has gone.
     #[cold]
-    pub(super) fn note_loss(&self) {
+    pub(super) fn note_client_ended(&self) {
         self.link.worsen(Condition::Ended);
     }
 
     /// Notes that the socket takes nothing any more.
     #[cold]
-    pub(super) fn note_failure(&self) {
+    pub(super) fn note_write_failed(&self) {
         self.link.worsen(Condition::Broken);
     }
 
@@ -285,12 +285,12 @@ impl Connection {
     }
 
     /// Notes whether the client has not taken the whole of a response; returns whether it had not before.
-    pub(super) fn note_unread_by_client(&self, is_unread: bool) -> bool {
-        self.link.note_unread(is_unread)
+    pub(super) fn note_untaken(&self, is_untaken: bool) -> bool {
+        self.link.note_untaken(is_untaken)
     }
 
-    pub(super) fn is_unread(&self) -> bool {
-        self.link.is_unread()
+    pub(super) fn is_untaken(&self) -> bool {
+        self.link.is_untaken()
     }
 
     /// Notes that the connection is being closed.
@@ -383,8 +383,8 @@ impl Connection {
 
     /// Returns when the drain began.
     #[inline]
-    pub(crate) fn drain(&self) -> Option<Instant> {
-        self.policy.drain()
+    pub(crate) fn drain_began(&self) -> Option<Instant> {
+        self.policy.drain_began()
     }
 
     /// Returns until when the connection, idle or new, may still bring a request while draining.
@@ -439,7 +439,7 @@ impl Connection {
     fn has_more_requests(&self) -> bool {
         // Who goes on asking must not hold the drain for it.
         let has_time = || {
-            let drain = self.drain();
+            let drain = self.drain_began();
             drain.is_none_or(|drain| Instant::now() < drain + HEAD_LIMIT)
         };
         self.arrivals.has_more_requests(has_time)

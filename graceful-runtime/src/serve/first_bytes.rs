@@ -10,12 +10,13 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use super::connection::Connection;
-use super::drain::HEAD_LIMIT;
+use super::limits::HEAD_LIMIT;
 use crate::net::stream::Stream;
 use crate::timer::Timer;
 
 /// The first bytes of HTTP/2 (RFC 9113, section 3.4).
 pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// How far the first bytes of a connection are those of HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Preface {
@@ -62,7 +63,7 @@ pub(super) async fn first_bytes(
         patience: HeadPatience::default(),
     };
     let first = poll_fn(|cx| first.poll(cx, stream, connection)).await;
-    connection.note_begin(false);
+    connection.note_partial(false);
     first
 }
 
@@ -91,7 +92,7 @@ impl FirstBytes {
             }
             // TLS may have the beginning of a request in a record that is not complete.
             let has_begun = self.has_begun() || stream.holds_back();
-            connection.note_begin(has_begun);
+            connection.note_partial(has_begun);
             match has_begun {
                 true => self.patience.begin(),
                 false => self.patience.began = None,
@@ -100,7 +101,7 @@ impl FirstBytes {
             if self.has_begun() {
                 return Poll::Ready(First::TooSlow);
             }
-            if !self.patience.has_last_look(stream) {
+            if !self.patience.take_last_look(stream) {
                 return Poll::Ready(First::Nothing);
             }
         }
@@ -182,7 +183,7 @@ impl HeadPatience {
     }
 
     /// Tells whether a connection whose time is up has sent something all the same.
-    fn has_last_look(&mut self, stream: &Stream) -> bool {
+    fn take_last_look(&mut self, stream: &Stream) -> bool {
         let is_first = self.last_look.is_none();
         self.last_look = Some(Instant::now() + HEAD_LIMIT);
         is_first && has_unread(stream)
@@ -202,7 +203,7 @@ impl HeadPatience {
                     return Poll::Ready(unread.is_ok());
                 }
                 ready!(self.poll(cx, connection));
-                if !self.has_last_look(stream) {
+                if !self.take_last_look(stream) {
                     return Poll::Ready(false);
                 }
             }
@@ -214,7 +215,7 @@ impl HeadPatience {
         let header_timeout = connection.policy.options.header_timeout;
         // A request may begin in the moment in which the one before it ends.
         let began = self.began.map(|began| began.max(connection.last_active()));
-        match (connection.drain(), began, self.last_look) {
+        match (connection.drain_began(), began, self.last_look) {
             (_, _, Some(last_look)) => last_look,
             (None, began, _) => began.unwrap_or_else(|| connection.accepted()) + header_timeout,
             (Some(drain), Some(began), _) => connection.policy.head_end(drain.max(began)),

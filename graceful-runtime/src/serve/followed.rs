@@ -83,7 +83,7 @@ impl Followed {
             connection
                 .http2()
                 .note_streams(frames.open(), frames.half_closed());
-            connection.note_begin(frames.has_half_request());
+            connection.note_partial(frames.has_half_request());
             connection.note_given_up(frames.take_given_up());
             if frames.take_goes_on() {
                 connection.http2().note_progress();
@@ -119,7 +119,10 @@ impl Followed {
 
     /// Looks how much the client has taken, where it is to be told of the end of the connection.
     fn look<T>(&mut self, polled: &Poll<T>) {
-        if polled.is_pending() && self.frames.is_some() && self.io.connection().drain().is_some() {
+        if polled.is_pending()
+            && self.frames.is_some()
+            && self.io.connection().drain_began().is_some()
+        {
             self.look_in_drain();
         }
     }
@@ -133,7 +136,7 @@ impl Followed {
             connection.http2().note_progress();
         }
         let is_first = !mem::replace(&mut self.has_looked, true);
-        if is_first && !connection.is_unread() {
+        if is_first && !connection.is_untaken() {
             // The responses before the drain have arrived.
             connection.http2().note_reading(false);
         }

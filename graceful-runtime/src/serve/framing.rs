@@ -92,7 +92,7 @@ impl RequestBody {
 /// A place in `chunked` coding (RFC 9112, section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Chunked {
-    /// at the beginning of a chunk.
+    /// At the beginning of a chunk.
     Start,
     /// In a chunk's size, which is this so far.
     Size(u64),
@@ -108,7 +108,7 @@ pub(super) enum Chunked {
     DataCr,
     /// At the LF behind the data.
     DataLf,
-    /// at the beginning of a trailer field, or of the empty line that is the end.
+    /// At the beginning of a trailer field, or of the empty line that is the end.
     Line,
     /// In a trailer field.
     Field,

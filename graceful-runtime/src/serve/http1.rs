@@ -9,9 +9,9 @@ use hyper::server::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 
 use super::connection::Connection;
-use super::drain::HEAD_LIMIT;
 use super::first_bytes::HeadPatience;
 use super::framing::Awaits;
+use super::limits::HEAD_LIMIT;
 use super::service::{HttpService, Tracked};
 use super::transport::Transport;
 use crate::timer::Timer;
@@ -32,8 +32,9 @@ pub(super) async fn exchange<S: HttpService>(
 ) -> Ended {
     connection.becomes_http1();
     let service = Tracked::new(service, Arc::clone(connection));
-    // Or else hyper tries to read in the middle of every request, to notice that the client has gone,
-    // and allocates a buffer for it. `Transport` notices that as well, and only where a handler takes its time.
+    // Without `half_close` hyper would read in the middle of every request, to notice that the client has
+    // gone, and allocate a buffer for it. `Transport` notices that as well, and only where a handler takes
+    // its time.
     let mut hyper = Builder::new()
         .half_close(io.notices_the_end() || connection.policy.options.half_close)
         .serve_connection(TokioIo::new(io), service)
@@ -49,8 +50,8 @@ pub(super) async fn exchange<S: HttpService>(
             patience = None;
             return Poll::Pending;
         }
-        let drain = connection.drain();
-        // As it mostly is, so that nobody looks at each request.
+        let drain = connection.drain_began();
+        // The usual case, in which nobody looks at what has come.
         if drain.is_none() && !connection.may_have_begun() {
             patience = None;
             return Poll::Pending;

@@ -33,13 +33,13 @@ pub(super) async fn exchange<S: HttpService>(
     let mut io = Followed::new(io);
     io.follow(HTTP2_PREFACE.len());
     run(io, service, connection).await;
-    if connection.drain().is_some() {
+    if connection.drain_began().is_some() {
         connection.streams_ended().await;
     }
     connection.settle();
 }
 
-/// Has hyper serve the connection; nothing is left of that afterwards but tasks for streams that have ended.
+/// Has hyper serve the connection; afterwards only tasks of streams that have ended are left of it.
 async fn run<S: HttpService>(io: Followed, service: S, connection: &Arc<Connection>) {
     let service = Tracked::new(service, Arc::clone(connection));
     let builder = builder(connection.policy.options.http2);
@@ -52,7 +52,7 @@ async fn run<S: HttpService>(io: Followed, service: S, connection: &Arc<Connecti
             if hyper.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            let Some(drain) = connection.drain() else {
+            let Some(drain) = connection.drain_began() else {
                 return Poll::Pending;
             };
             if !is_told {

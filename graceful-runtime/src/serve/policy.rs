@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::drain::{GOAWAY_LIMIT, HEAD_LIMIT};
+use super::limits::{GOAWAY_LIMIT, HEAD_LIMIT};
 use super::options::Options;
-use super::strays::Strays;
+use super::unmatched::UnmatchedEnds;
 use crate::lifecycle::Lifecycle;
 use crate::model::stage::{CurrentStage, Stage};
 
@@ -19,7 +19,7 @@ pub(crate) struct Policy {
     pub(super) stage: CurrentStage,
     drain: OnceLock<DrainBegin>,
     /// Streams of HTTP/2 of which it is not known on what connection they are.
-    pub(super) strays: Strays,
+    pub(super) unmatched: UnmatchedEnds,
 }
 
 /// What is known of a drain from its begin on.
@@ -33,7 +33,7 @@ struct DrainBegin {
 impl Policy {
     pub(super) fn new(lifecycle: Arc<Lifecycle>, options: Options) -> Self {
         Self {
-            strays: Strays::new(Arc::clone(&lifecycle)),
+            unmatched: UnmatchedEnds::new(Arc::clone(&lifecycle)),
             lifecycle,
             options,
             stage: CurrentStage::new(),
@@ -56,7 +56,7 @@ impl Policy {
 
     /// Returns when the drain began.
     #[inline]
-    pub(crate) fn drain(&self) -> Option<Instant> {
+    pub(crate) fn drain_began(&self) -> Option<Instant> {
         self.has_reached(Stage::Draining)
             .then(|| self.drain.get().map(|drain| drain.begin))
             .flatten()
@@ -65,8 +65,8 @@ impl Policy {
     /// Returns until when a connection, idle since `last_active` or new since then, may still bring a request while
     /// draining.
     ///
-    /// Where requests came just before the drain, they go on coming, and a proxy takes any of the connections
-    /// that it keeps for them, however long it has not used that one; so each is given the time to be told.
+    /// Where requests came just before the drain, more will come, and a proxy may use any of the connections
+    /// that it keeps, even one that was long idle. So each gets the grace.
     pub(super) fn grace_end(&self, last_active: Instant) -> Instant {
         let begin = match self.drain.get() {
             Some(drain) if drain.was_busy => drain.begin.max(last_active),

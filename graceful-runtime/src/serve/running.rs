@@ -25,7 +25,7 @@ use crate::os::shortage::Shortage;
 use crate::timer::wait_until;
 
 use super::conversation;
-use super::drain::{BUSY, HANDSHAKES};
+use super::limits::{BUSY, HANDSHAKES};
 use super::options::Options;
 use super::security::Security;
 use super::service::HttpService;
@@ -33,7 +33,8 @@ use super::shared::Shared;
 
 /// How long connections that cannot be refused are accepted in a drain.
 const UNSEALED_LIMIT: Duration = Duration::from_millis(100);
-/// What a server is made of.
+
+/// What the user has put together before the server runs.
 pub(super) struct Parts<S> {
     pub(super) listener: Listener,
     pub(super) service: S,
@@ -65,7 +66,7 @@ impl<S: HttpService> Running<S> {
         let lifecycle = Lifecycle::current_or_detached();
         let attendance = lifecycle.attend();
         if parts.drains_last {
-            lifecycle.count_servers(|servers| servers.last += 1);
+            lifecycle.change_server_counts(|servers| servers.last += 1);
         }
         let shared = Shared::new(Arc::clone(&lifecycle), parts.options);
         lifecycle.say(report::listening(&parts.security.url(&parts.listener)));
@@ -87,8 +88,8 @@ impl<S: HttpService> Running<S> {
         let lifecycle = Arc::clone(&self.lifecycle);
         let shared = Arc::clone(&self.shared);
         let drains_last = self.drains_last;
-        lifecycle.serves_in_main();
-        if !lifecycle.has_its_turn().await {
+        lifecycle.announce_serving_in_main();
+        if !lifecycle.wait_for_turn().await {
             // What is in the queue is the predecessor's.
             return Ok(());
         }
@@ -261,7 +262,7 @@ impl Drop for CutOnDrop {
 /// Waits until this server has to drain.
 async fn wait_for_drain(lifecycle: &Lifecycle, shared: &Shared, drains_last: bool) {
     if !drains_last {
-        return shared.drain_begins().await;
+        return shared.go_to_drain().await;
     }
     lifecycle.reached(Phase::Draining).await;
     lifecycle.others_drained().await;

@@ -370,7 +370,7 @@ impl<B: Body> Body for TrackedBody<B> {
 
     fn is_end_stream(&self) -> bool {
         let is_end = self.body.as_ref().is_none_or(Body::is_end_stream);
-        // Who asks does not ask for more.
+        // A caller that sees `true` does not ask for more, so this is the end.
         if is_end {
             self.guard.iter().for_each(Held::finish);
         }

@@ -87,7 +87,7 @@ impl Shared {
     }
 
     /// Waits until the server has to drain, takes it there, and through the lame duck on the way.
-    pub(crate) async fn drain_begins(&self) {
+    pub(crate) async fn go_to_drain(&self) {
         let lifecycle = self.lifecycle();
         lifecycle.reached(Phase::LameDuck).await;
         self.reach(Stage::LameDuck);
@@ -112,7 +112,7 @@ impl Shared {
     /// Notes that no connection is left.
     #[cfg(feature = "adapt")]
     pub(crate) fn note_last_closed(&self) {
-        self.policy.strays.note_last_closed();
+        self.policy.unmatched.note_last_closed();
     }
 
     /// Notes that what the listener holds can be accepted.

@@ -27,7 +27,7 @@ impl Taking {
         // Short frames become three times as long by TLS.
         let others = connection.http2().behind_response() * 3 + overhead(stream);
         let is_unread = left > others;
-        let was_unread = connection.note_unread_by_client(is_unread);
+        let was_unread = connection.note_untaken(is_unread);
         (was_unread && acknowledged > before) || (is_unread && waits_for_room(stream))
     }
 
@@ -97,7 +97,7 @@ mod tests {
             sent += piece.len() as u64;
         }
         assert!(taking.look(sent, &stream, &connection), "it is there");
-        assert!(connection.is_unread());
+        assert!(connection.is_untaken());
         assert!(!taking.has(sent));
 
         // The same, where all of it is something else.
@@ -105,7 +105,7 @@ mod tests {
             .http2()
             .note_behind_response(usize::try_from(sent).unwrap());
         assert!(!taking.look(sent, &stream, &connection));
-        assert!(!connection.is_unread());
+        assert!(!connection.is_untaken());
         let mut some = vec![0; 1 << 20];
         client.read_exact(&mut some).unwrap();
         sleep(Duration::from_millis(10)).await;
@@ -118,7 +118,7 @@ mod tests {
             .unwrap();
         while client.read(&mut some).is_ok_and(|count| count > 0) {}
         assert!(taking.look(sent, &stream, &connection), "it has read");
-        assert!(!connection.is_unread() && taking.has(sent));
+        assert!(!connection.is_untaken() && taking.has(sent));
         assert!(!taking.look(sent, &stream, &connection), "there is no more");
     }
 }

@@ -62,7 +62,7 @@ impl Transport {
     fn note_written<T>(&self, written: &Poll<io::Result<T>>) {
         self.connection.note_write(written.is_pending());
         if matches!(written, Poll::Ready(Err(_))) {
-            self.connection.note_failure();
+            self.connection.note_write_failed();
         }
     }
 
@@ -169,7 +169,7 @@ impl AsyncRead for Transport {
             self.connection.note_waiting();
             return Poll::Pending;
         };
-        read.inspect_err(|_| self.connection.note_loss())?;
+        read.inspect_err(|_| self.connection.note_client_ended())?;
         self.connection.note_read(&buffer.filled()[before..]);
         if buffer.remaining() == 0 || self.stream().reads_in_parts() {
             self.note_unread();
@@ -206,7 +206,7 @@ impl AsyncWrite for Transport {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes at the end of each of its polls: a request that is still in flight is being slow.
         if self.connection.awaits_response() && self.has_lost_client(cx) {
-            self.connection.note_loss();
+            self.connection.note_client_ended();
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
         let flushed = self.stream().poll_flush(cx);

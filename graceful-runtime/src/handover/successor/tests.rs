@@ -271,7 +271,7 @@ fn who_gives_up_has_handed_over_where_the_successor_has_said_that_it_serves() {
         let plan = plan(&words);
         let timeout = plan.timeout;
         let (channel, successor, deadline) = super::start(plan).unwrap();
-        let mut driver = Driver {
+        let mut driver = HandoverRun {
             listeners: Vec::new(),
             state,
             channel,

@@ -189,7 +189,7 @@ fn a_listener_is_the_predecessors_until_this_process_has_taken_over() {
     let own = listeners.register("b", false, fresh.as_fd()).unwrap();
     listeners.withdraw(&ServiceManager::default());
     assert!(borrowed.is_shared() && !own.is_shared());
-    listeners.own();
+    listeners.take_ownership();
     assert!(!borrowed.is_shared() && !own.is_shared());
 }
 
@@ -204,9 +204,9 @@ fn a_listener_is_shared_once_a_successor_took_it() {
     drop(first);
     let shared = || [second.is_shared(), kept.is_shared()];
     assert_eq!(shared(), [false, true]);
-    listeners.share(&[handed[0].id]);
+    listeners.mark_shared(&[handed[0].id]);
     assert_eq!(shared(), [false, true]);
-    listeners.share(&[handed[1].id]);
+    listeners.mark_shared(&[handed[1].id]);
     assert_eq!(shared(), [true, true]);
 }
 

@@ -75,7 +75,7 @@ impl Arrivals {
     }
 
     /// Notes whether the beginning of something has come that cannot be given to hyper yet.
-    pub(super) fn note_early(&self, has_begun: bool) {
+    pub(super) fn note_partial(&self, has_begun: bool) {
         self.has_begun_early.store(has_begun, Ordering::Relaxed);
     }
 

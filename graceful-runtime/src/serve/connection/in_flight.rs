@@ -17,11 +17,11 @@ use crate::model::phase::Phase;
 use crate::model::stage::Stage;
 use crate::serve::framing::RequestBody;
 use crate::serve::requests::Key;
-use crate::serve::strays::Unmade;
+use crate::serve::unmatched::Unmade;
 
 /// Responses up to this size fit into a socket's buffer (`tcp_wmem`'s initial size), so that they are
 /// as good as written when hyper has them.
-const SMALL: usize = 16 << 10;
+const SMALL_RESPONSE: usize = 16 << 10;
 
 /// Whether it is known how a request has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +66,13 @@ impl Connection {
         }
     }
 
-    /// Notes the end of a request; `is_made`: of its response, where that is known.
+    /// Notes the end of a request; `is_made`: whether its response was made to its end, where that is known.
     #[inline]
     fn end(&self, key: Key, size: usize, is_made: Option<bool>) {
         let mut ledger = self.ledger();
         let request = ledger.end(key);
         let is_draining = self.policy.lifecycle.phase() >= Phase::LameDuck;
-        match is_draining || size > SMALL {
+        match is_draining || size > SMALL_RESPONSE {
             true => self.leave_open(ledger, request, size, is_made, is_draining),
             false => {
                 drop(ledger);
@@ -92,7 +92,8 @@ impl Connection {
         }
     }
 
-    /// Leaves open how a request has ended whose response may not have been written; counts it where it is known.
+    /// Ends a request in a drain, or with a large response: counts it where it is known how it has ended, and
+    /// keeps it for [`settle`](Self::settle) where it is not.
     #[cold]
     fn leave_open(
         &self,
@@ -113,7 +114,7 @@ impl Connection {
                     ledger.keep_unmade(request);
                 }
                 // A small one is not kept: it would keep hyper's buffer, too.
-                Some(request) if size > SMALL => {
+                Some(request) if size > SMALL_RESPONSE => {
                     is_over = ledger.keep_unwritten(request).is_some();
                 }
                 _ => {}
@@ -138,7 +139,7 @@ impl Connection {
         }
         let has_gone = match is_made {
             Some(is_made) => !is_made && self.take_given_up(),
-            None => self.link.is_at_best(Condition::Ended),
+            None => self.link.has_reached(Condition::Ended),
         };
         match request {
             Some(request) if has_gone => {
@@ -163,12 +164,12 @@ impl Connection {
     pub(in crate::serve) fn note_given_up(&self, streams: usize) {
         if streams > 0 && self.policy.lifecycle.phase() >= Phase::LameDuck {
             self.given_up.fetch_add(streams, Ordering::Relaxed);
-            self.policy.strays.note_given_up(streams);
+            self.policy.unmatched.note_given_up(streams);
         }
     }
 
-    /// Tells whether a request whose response was not made to its end may be one of those that were given up, and
-    /// takes it for it.
+    /// Counts a stream that was given up for a request whose response was not made to its end; tells whether
+    /// there was one left.
     fn take_given_up(&self) -> bool {
         let less = |count: usize| count.checked_sub(1);
         self.given_up
@@ -193,7 +194,7 @@ impl Connection {
         }
     }
 
-    /// Does so where all responses have been handed to the kernel.
+    /// Calls [`settle`](Self::settle) where all responses have been handed to the kernel.
     #[inline]
     pub(in crate::serve) fn settle_if_written(&self) {
         if self.unsettled.load(Ordering::Relaxed) > 0 && !self.is_busy() {
@@ -213,12 +214,12 @@ impl Connection {
             return;
         }
         for request in unmade {
-            if self.has_ended_unmade(&request) {
+            if self.count_unmade(&request) {
                 count = count.saturating_sub(1);
             }
         }
-        // Of HTTP/2, whose responses are many at a time, the pieces know.
-        let is_lost = self.link.is_at_best(Condition::Broken) || self.link.is_blocked();
+        // Over HTTP/2, which has many responses at a time, each piece of a body tells by itself.
+        let is_lost = self.link.has_reached(Condition::Broken) || self.link.is_blocked();
         if !is_lost || self.is_http2() {
             return self.tally().add_finished(count);
         }
@@ -235,12 +236,12 @@ impl Connection {
     }
 
     /// Counts a request whose response was not made to its end, unless its handler ended it; tells whether it has.
-    fn has_ended_unmade(&self, request: &InFlight) -> bool {
+    fn count_unmade(&self, request: &InFlight) -> bool {
         let name = self.name(request);
         let end = match self.open_streams() {
             Some(_) if self.take_given_up() => Unmade::GivenUp(name),
             Some(_) => Unmade::Ended,
-            None => self.policy.strays.end(name),
+            None => self.policy.unmatched.end(name),
         };
         match end {
             Unmade::Ended => return false,

@@ -1,11 +1,11 @@
-//! The requests of one connection: which are in flight, and which have ended so that it is not known how.
+//! The requests of one connection: which are in flight, and which have ended without its being known how.
 
 use tokio::time::Instant;
 
 use crate::lifecycle::request::InFlight;
 use crate::serve::requests::{Key, Requests};
 
-/// What one connection has of requests. Whoever changes it counts in the tally as it says.
+/// The requests of one connection. Callers bring the tally up to date by what its methods return.
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) in_flight: Requests,

@@ -9,7 +9,7 @@ pub(super) struct Link {
     /// The socket has not taken everything that hyper wrote.
     is_blocked: AtomicBool,
     /// In a drain, and while it is closed: the client has not taken the whole of a response.
-    is_unread: AtomicBool,
+    is_untaken: AtomicBool,
     is_closing: AtomicBool,
 }
 
@@ -29,7 +29,7 @@ impl Link {
         Self {
             condition: AtomicU8::new(Condition::Whole as u8),
             is_blocked: AtomicBool::new(false),
-            is_unread: AtomicBool::new(false),
+            is_untaken: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
         }
     }
@@ -42,7 +42,7 @@ impl Link {
 
     /// Tells whether the connection is as bad as that, or worse.
     #[inline]
-    pub(super) fn is_at_best(&self, condition: Condition) -> bool {
+    pub(super) fn has_reached(&self, condition: Condition) -> bool {
         self.condition.load(Ordering::Relaxed) >= condition as u8
     }
 
@@ -58,12 +58,12 @@ impl Link {
     }
 
     /// Notes whether the client has not taken the whole of a response; returns whether it had not before.
-    pub(super) fn note_unread(&self, is_unread: bool) -> bool {
-        self.is_unread.swap(is_unread, Ordering::Relaxed)
+    pub(super) fn note_untaken(&self, is_untaken: bool) -> bool {
+        self.is_untaken.swap(is_untaken, Ordering::Relaxed)
     }
 
-    pub(super) fn is_unread(&self) -> bool {
-        self.is_unread.load(Ordering::Relaxed)
+    pub(super) fn is_untaken(&self) -> bool {
+        self.is_untaken.load(Ordering::Relaxed)
     }
 
     /// Notes that the connection is being closed; tells whether it was already.

@@ -9,7 +9,7 @@ use crate::lifecycle::Lifecycle;
 /// What a client gives up is seen on its connection, and what ends for that in a task of the framework; either may be
 /// first, so that what is seen first waits for the other.
 #[derive(Debug)]
-pub(super) struct Strays {
+pub(super) struct UnmatchedEnds {
     lifecycle: Arc<Lifecycle>,
     state: Mutex<State>,
 }
@@ -35,7 +35,7 @@ pub(super) enum Unmade {
     Open,
 }
 
-impl Strays {
+impl UnmatchedEnds {
     pub(super) fn new(lifecycle: Arc<Lifecycle>) -> Self {
         Self {
             lifecycle,
