@@ -1113,7 +1113,7 @@ fn refuse_to_restart(command: Command, reason: &str) {
 }
 
 #[test]
-fn n15_the_lines_of_two_processes_in_one_log_are_told_apart() {
+fn n17_the_lines_of_two_processes_in_one_log_are_told_apart() {
     let mut server = start(&[]);
     let predecessor = server.restart();
     let [first, second] = [&predecessor, server.serving()].map(Generation::id);
