@@ -120,11 +120,7 @@ pub fn adapt(
     listener: crate::net::listener::Listener,
 ) -> (Listener, Layer, impl Future<Output = ()> + Send + 'static) {
     let lifecycle = Lifecycle::current_or_detached();
-    let options = Options {
-        header_timeout: HEAD_LIMIT,
-        ..Options::default()
-    };
-    let shared = Arc::new(Shared::new(lifecycle, options));
+    let shared = Arc::new(Shared::new(lifecycle, options()));
     let entry = Arc::new(ServerEntry::new(Arc::clone(&shared)));
     let adapter = Arc::new(Adapter::new(shared));
     let (acceptor, queue) = Acceptor::new(listener, Arc::clone(&adapter), entry);
@@ -135,4 +131,12 @@ pub fn adapt(
         queue,
     };
     (Listener::new(acceptor), Layer::new(adapter), drain.run())
+}
+
+/// What an adapted server chooses: a framework has its own options.
+fn options() -> Options {
+    Options {
+        header_timeout: HEAD_LIMIT,
+        ..Options::default()
+    }
 }

@@ -407,3 +407,55 @@ impl Lifecycle {
             .await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lifecycle(has_predecessor: bool) -> Arc<Lifecycle> {
+        let surroundings = Surroundings {
+            has_predecessor,
+            ..Surroundings::default()
+        };
+        Lifecycle::new(Settings::default(), surroundings).0
+    }
+
+    #[test]
+    fn a_request_cancels_a_start_up_and_a_failure_does_not() {
+        let wish = LameDuck::Chosen(Duration::from_secs(1));
+        let timeout = Duration::from_secs(60);
+        for (reason, is_started, is_cancelled) in [
+            (Reason::Call, false, true),
+            (Reason::Call, true, false),
+            (Reason::Failed, false, false),
+        ] {
+            let lifecycle = lifecycle(false);
+            if is_started {
+                lifecycle.set_started();
+            }
+            assert!(lifecycle.set_trigger(reason, timeout, wish));
+            assert_eq!(lifecycle.is_start_up_cancelled(), is_cancelled, "{reason}");
+            assert!(!lifecycle.set_trigger(reason, timeout, wish), "once");
+        }
+    }
+
+    #[test]
+    fn who_stops_before_its_turn_has_missed_it() {
+        let wish = LameDuck::Chosen(Duration::from_secs(1));
+        for (has_predecessor, has_turn, misses) in [
+            (true, false, true),
+            (true, true, false),
+            (false, false, false),
+        ] {
+            let lifecycle = lifecycle(has_predecessor);
+            lifecycle.set_started();
+            if has_turn {
+                lifecycle.take_turn();
+            }
+            lifecycle.set_trigger(Reason::Call, Duration::from_secs(60), wish);
+            assert_eq!(lifecycle.has_missed_its_turn(), misses);
+            let lame_duck = lifecycle.trigger().unwrap().lame_duck;
+            assert_eq!(lame_duck.is_zero(), misses);
+        }
+    }
+}

@@ -34,7 +34,6 @@ use crate::model::stage::Stage;
 use crate::net::stream::{Peer, Stream};
 use crate::serve::connection::Connection;
 use crate::serve::limits::HEAD_LIMIT;
-use crate::serve::options::Options;
 use crate::serve::shared::Shared;
 use crate::serve::tests::races::Race;
 
@@ -67,7 +66,7 @@ impl Adapted {
             Surroundings::default(),
         );
         lifecycle.step(Event::Ready);
-        let shared = Arc::new(Shared::new(Arc::clone(&lifecycle), Options::default()));
+        let shared = Arc::new(Shared::new(Arc::clone(&lifecycle), super::options()));
         let entry = Arc::new(ServerEntry::new(Arc::clone(&shared)));
         let adapter = Arc::new(Adapter::new(shared));
         let drain = Drain {

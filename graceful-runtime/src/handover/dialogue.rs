@@ -1,22 +1,22 @@
 //! The dialogue of a hand-over: what each side says in which state. Pure: no clock, no descriptor, no process.
 //!
 //! ```text
-//! old process (parent)                               successor (child)
+//! predecessor                                        successor
 //!   Starting    ── Hello + listeners ──────────────▶   Starting
 //!   Starting    ◀───────────────────────── Ready ──    Waiting
-//!   Announcing     MAINPID=child, BARRIER=1 to the service manager
+//!   Announcing     MAINPID=successor, BARRIER=1 to the service manager
 //!   Going       ── Go ─────────────────────────────▶   Serving: pid file
 //!   HandedOver  ◀─────────────────────── Serving ──    Serving: accepts, READY=1
 //!   drains, exits ── end of file ──────────────────▶   Alone
 //! ```
 //!
-//! Until `Serving` arrives the old process goes on as before, so every failure is a roll-back: it stops the successor, which has
-//! accepted nothing, and nobody noticed. A successor that loses its parent before `Go` takes over by itself.
+//! Until `Serving` arrives the predecessor goes on as before, so every failure is a roll-back: it stops the successor, which
+//! has accepted nothing, and nobody noticed. A successor whose predecessor ends before `Go` takes over by itself.
 //!
-//! `Serving` is what decides. A successor accepts behind it, and only where it could be sent; an old process that gives up closes
-//! its end for receiving first, and has handed over where it is there all the same.
+//! `Serving` is what decides. A successor accepts only after it was sent. A predecessor that gives up first closes its end for
+//! receiving; if `Serving` is there all the same, it has handed over.
 
-/// Where the old process is with its successor.
+/// Where the predecessor is with its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SuccessorState {
     /// The successor was started and has said nothing yet.
@@ -31,7 +31,7 @@ pub(crate) enum SuccessorState {
     Over,
 }
 
-/// What happens to the old process during a hand-over.
+/// What happens to the predecessor during a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SuccessorEvent {
     Ready,
@@ -50,7 +50,7 @@ pub(crate) enum SuccessorEvent {
     Aborted,
 }
 
-/// What the old process does next.
+/// What the predecessor does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SuccessorStep {
     /// Nothing but wait.
@@ -108,7 +108,7 @@ impl SuccessorState {
 pub(crate) enum PredecessorState {
     /// This process is being set up.
     Starting,
-    /// As `Starting`, but the old process is gone already.
+    /// As `Starting`, but the predecessor is gone already.
     Orphaned,
     /// Ready was said; the word to serve has not come.
     Waiting,
@@ -127,11 +127,11 @@ pub(crate) enum PredecessorEvent {
     Ready,
     Go,
     Abort,
-    /// End of file: the old process is gone.
+    /// End of file: the predecessor is gone.
     Ended,
-    /// The old process said what cannot be understood.
+    /// The predecessor said what cannot be understood.
     Garbled,
-    /// `Serving` could not be sent: the old process has given up, or is gone, and the next event says which.
+    /// `Serving` could not be sent: the predecessor has given up, or is gone, and the next event says which.
     Unheard,
 }
 
@@ -145,7 +145,7 @@ pub(crate) enum PredecessorStep {
     TakeOver,
     /// As `TakeOver`, with nobody left to say it to.
     TakeOverAlone,
-    /// Say that the old process has ended, nothing else.
+    /// Say that the predecessor has ended, nothing else.
     ReportEnd,
     /// Shut down as if by a signal.
     Stop,

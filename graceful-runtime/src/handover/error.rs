@@ -1,6 +1,7 @@
 //! Why a restart came to nothing.
 
 use std::error::Error;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -10,6 +11,8 @@ use crate::os::shortage::WithRemedy;
 use crate::text::one_line;
 
 /// Why a restart did not happen; no other process serves in place of this one.
+///
+/// Its text is complete: what the system said, which is its [`source`](Error::source), is in it.
 ///
 /// ```
 /// # async fn example() {
@@ -120,6 +123,10 @@ impl PartialEq for RestartError {
 
 impl Eq for RestartError {}
 
+// It never changes, so nobody can find it half done.
+impl UnwindSafe for RestartError {}
+impl RefUnwindSafe for RestartError {}
+
 impl Error for RestartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &*self.0 {
@@ -134,7 +141,7 @@ impl Error for RestartError {
 mod tests {
     use super::*;
 
-    fn is_shareable<T: Send + Sync + Clone>() {}
+    fn is_shareable<T: Send + Sync + Clone + UnwindSafe + RefUnwindSafe>() {}
 
     #[test]
     fn it_is_small_and_says_what_kind_it_is_of() {

@@ -23,7 +23,7 @@ pub(crate) struct Predecessor {
     state: PredecessorState,
 }
 
-/// What the old process gave: its greeting and the descriptors that belong to it, still unsorted.
+/// What the predecessor gave: its greeting and the descriptors that belong to it, still unsorted.
 #[derive(Debug)]
 pub(crate) struct Greeting {
     pub(crate) hello: Hello,
@@ -72,17 +72,17 @@ impl Predecessor {
         }
     }
 
-    /// Returns the id of the old process.
+    /// Returns the id of the predecessor.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Tells whether the old process is there, and goes on serving unless this one says that it does.
+    /// Tells whether the predecessor is there, and goes on serving unless this one says that it does.
     pub(crate) fn waits_for_serving(&self) -> bool {
         self.state == PredecessorState::Serving
     }
 
-    /// Reports what the old process says, on a thread of its own that ends with the old process. The events go to
+    /// Reports what the predecessor says, on a thread of its own that ends with the predecessor. The events go to
     /// [`after`](Self::after), in this order.
     ///
     /// # Errors
@@ -142,7 +142,7 @@ impl Predecessor {
     }
 }
 
-/// Waits without a deadline: either the old process says something within `restart_timeout`, or it ends.
+/// Waits without a deadline: either the predecessor says something within `restart_timeout`, or it ends.
 fn next_event(channel: &Channel) -> PredecessorEvent {
     loop {
         let _ = poll(

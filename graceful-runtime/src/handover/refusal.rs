@@ -90,3 +90,23 @@ impl fmt::Display for Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_is_ready_and_stays_may_be_restarted() {
+        for (phase, refusal) in [
+            (Phase::Starting, Some(Refusal::NotReady)),
+            (Phase::Ready, None),
+            (Phase::HandingOver, Some(Refusal::UnderWay)),
+            (Phase::LameDuck, Some(Refusal::Stops)),
+            (Phase::Draining, Some(Refusal::Stops)),
+            (Phase::Stopping, Some(Refusal::Stops)),
+            (Phase::Stopped, Some(Refusal::Stops)),
+        ] {
+            assert_eq!(Refusal::in_phase(phase), refusal, "{phase:?}");
+        }
+    }
+}

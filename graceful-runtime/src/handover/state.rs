@@ -1,4 +1,4 @@
-//! The bytes that the old process leaves to its successor, in memory that both can reach without waiting for each other.
+//! The bytes that the predecessor leaves to its successor, in memory that both can reach without waiting for each other.
 
 use std::{
     fs::File,
@@ -14,7 +14,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 /// The most that can be left, in bytes.
 pub(crate) const STATE_MAX: usize = 16 * 1024 * 1024;
 
-/// What the old process left, or is about to leave.
+/// What the predecessor left, or is about to leave.
 #[derive(Debug)]
 pub(crate) struct HandoverState(File);
 

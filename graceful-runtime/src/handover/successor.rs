@@ -1,4 +1,4 @@
-//! The old process's view of the new one: start it, wait until it serves, or stop it.
+//! The predecessor's view of the new one: start it, wait until it serves, or stop it.
 //!
 //! One thread for each hand-over waits for the events of [`SuccessorState`] and does what the table says. It never polls on a timer.
 

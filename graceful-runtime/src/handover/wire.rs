@@ -43,17 +43,17 @@ pub(crate) struct ListenerName {
     pub(crate) keeper: Keeper,
 }
 
-/// What the old process says to its successor.
+/// What the predecessor says to its successor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ToSuccessor {
     Hello(Hello),
     /// The service manager knows; serve.
     Go,
-    /// The old process was told to stop; so is the successor.
+    /// The predecessor was told to stop; so is the successor.
     Abort,
 }
 
-/// What the successor says to the old process.
+/// What the successor says to the predecessor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ToPredecessor {
     /// Everything is set up; nothing has been accepted yet.
@@ -73,7 +73,7 @@ impl ToSuccessor {
         }
     }
 
-    /// Reads one message of the old process.
+    /// Reads one message of the predecessor.
     ///
     /// # Errors
     ///

@@ -90,3 +90,41 @@ impl Policy {
         GOAWAY_LIMIT.min(budget / 4)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::Settings;
+    use crate::lifecycle::surroundings::Surroundings;
+
+    #[test]
+    fn half_a_head_has_a_second_in_a_drain_or_less_where_it_has_less_otherwise() {
+        let begun = Instant::now();
+        for (header_timeout, limit) in [
+            (HEAD_LIMIT * 30, HEAD_LIMIT),
+            (HEAD_LIMIT / 2, HEAD_LIMIT / 2),
+        ] {
+            let (lifecycle, _) = Lifecycle::new(Settings::default(), Surroundings::default());
+            let options = Options {
+                header_timeout,
+                ..Options::default()
+            };
+            let policy = Policy::new(lifecycle, options);
+            assert_eq!(policy.head_end(begun), begun + limit);
+        }
+    }
+
+    #[test]
+    fn the_grace_runs_from_the_drain_where_the_server_was_in_use() {
+        let last_active = Instant::now();
+        let drain = last_active + HEAD_LIMIT;
+        for (was_busy, begin) in [(true, drain), (false, last_active)] {
+            let (lifecycle, _) = Lifecycle::new(Settings::default(), Surroundings::default());
+            let grace = lifecycle.keep_alive_grace;
+            let policy = Policy::new(lifecycle, Options::default());
+            assert_eq!(policy.grace_end(last_active), last_active + grace);
+            policy.begin_drain(drain, || was_busy);
+            assert_eq!(policy.grace_end(last_active), begin + grace);
+        }
+    }
+}

@@ -133,7 +133,7 @@ mod together {
     }
 
     impl Pair {
-        /// What is sent to an old process that has given up does not arrive; what has arrived is looked at before.
+        /// What is sent to a predecessor that has given up does not arrive; what has arrived is looked at before.
         fn old_meets(&mut self, mishap: SuccessorEvent) {
             let serves = self.old == SuccessorState::Going
                 && self.to_old.first() == Some(&SuccessorEvent::Serving);

@@ -8,7 +8,7 @@ use crate::net::inherited::Listeners;
 /// A limit that only ever fails a test.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Reads one packet of the old process; what it brings in descriptors is closed.
+/// Reads one packet of the predecessor; what it brings in descriptors is closed.
 const HEAR: &str = "dd bs=65536 count=1 2>/dev/null";
 
 fn plan(script: &str) -> Plan {
@@ -236,7 +236,7 @@ fn the_service_manager_is_told_in_the_order_that_it_needs() {
     manager.set_nonblocking(true).unwrap();
     assert!(
         manager.recv(&mut [0; 1]).is_err(),
-        "the old process is silent"
+        "the predecessor is silent"
     );
     fs::remove_file(path).unwrap();
 }

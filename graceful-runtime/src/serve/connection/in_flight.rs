@@ -343,3 +343,97 @@ impl Drop for InFlightGuard {
         self.connection.end(self.key, self.size, is_made);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use hyper::body::Bytes;
+
+    use super::*;
+    use crate::lifecycle::surroundings::Surroundings;
+    use crate::lifecycle::{Lifecycle, Settings};
+    use crate::net::stream::Peer;
+    use crate::serve::options::Options;
+    use crate::serve::policy::Policy;
+
+    fn connection() -> (Arc<Connection>, Arc<Lifecycle>) {
+        let (lifecycle, _) = Lifecycle::new(Settings::default(), Surroundings::default());
+        let policy = Policy::new(Arc::clone(&lifecycle), Options::default());
+        let connection = Connection::new(Arc::new(policy), Peer::Unix);
+        (Arc::new(connection), lifecycle)
+    }
+
+    fn begin(connection: &Arc<Connection>) -> InFlightGuard {
+        connection.begin(&Request::new(Empty::<Bytes>::new()))
+    }
+
+    fn end_large(mut guard: InFlightGuard) {
+        guard.add(SMALL_RESPONSE + 1);
+    }
+
+    #[test]
+    fn a_small_response_is_in_flight_until_its_end() {
+        let (connection, lifecycle) = connection();
+        let guard = begin(&connection);
+        assert_eq!(lifecycle.tally.in_flight(), 1);
+        drop(guard);
+        assert_eq!(lifecycle.tally.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_large_response_is_in_flight_until_the_kernel_has_it() {
+        let (connection, lifecycle) = connection();
+        end_large(begin(&connection));
+        assert_eq!(lifecycle.tally.in_flight(), 1);
+        assert_eq!(connection.view().requests.len(), 1);
+        connection.settle();
+        assert_eq!(lifecycle.tally.in_flight(), 0);
+        assert_eq!(connection.view().requests.len(), 0);
+    }
+
+    #[test]
+    fn the_next_request_shows_that_a_large_response_was_written() {
+        let (connection, lifecycle) = connection();
+        end_large(begin(&connection));
+        let next = begin(&connection);
+        assert_eq!(lifecycle.tally.in_flight(), 1);
+        end_large(next);
+        assert_eq!(lifecycle.tally.in_flight(), 1);
+        connection.settle();
+        assert_eq!(lifecycle.tally.in_flight(), 0);
+    }
+
+    #[test]
+    fn of_two_large_responses_one_is_kept() {
+        let (connection, lifecycle) = connection();
+        let both = [begin(&connection), begin(&connection)];
+        assert_eq!(lifecycle.tally.in_flight(), 2);
+        both.into_iter().for_each(end_large);
+        assert_eq!(lifecycle.tally.in_flight(), 1);
+        connection.settle();
+        assert_eq!(lifecycle.tally.in_flight(), 0);
+    }
+
+    #[test]
+    fn nothing_is_in_flight_on_a_connection_that_is_gone() {
+        let (connection, lifecycle) = connection();
+        end_large(begin(&connection));
+        drop(connection);
+        assert_eq!(lifecycle.tally.in_flight(), 0);
+    }
+
+    #[test]
+    fn an_upgraded_connection_is_named_by_its_request() {
+        use crate::lifecycle::server::Activity;
+
+        let (connection, _) = connection();
+        let guard = begin(&connection);
+        guard.upgrade();
+        assert!(connection.is_upgraded());
+        drop(guard);
+        assert_eq!(
+            connection.view().activity,
+            Activity::Upgraded("GET /".into())
+        );
+    }
+}

@@ -76,3 +76,19 @@ impl Link {
         self.is_closing.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Condition, Link};
+
+    #[test]
+    fn a_connection_gets_no_better() {
+        let link = Link::new();
+        assert!(!link.has_reached(Condition::Ended));
+        link.worsen(Condition::Ended);
+        assert!(link.has_reached(Condition::Ended) && !link.has_reached(Condition::Broken));
+        link.worsen(Condition::Broken);
+        link.worsen(Condition::Ended);
+        assert!(link.has_reached(Condition::Broken));
+    }
+}
