@@ -14,7 +14,11 @@ from pathlib import Path
 
 # What is no code: comments, strings, characters. The quote of a lifetime is none.
 NO_CODE = re.compile(
-    r"//[^\n]*|/\*.*?\*/|r(#*)\".*?\"\1|\"(?:\\.|[^\"\\])*\"|'(?:\\[^\n']+|[^\n\\'])'", re.DOTALL
+    r"//[^\n]*|/\*.*?\*/|r(#*)\".*?\"\1|\"(?:\\.|[^\"\\])*\"|'(?:\\.[^\n']*|[^\n\\'])'", re.DOTALL
+)
+# What would hide an import from this check, and is not needed.
+HIDDEN = re.compile(
+    r"\binclude!|#\[path\b|\bextern\s+crate\s+self\b|\buse\s+(?:crate|super|self)\s+as\b"
 )
 OPENING, CLOSING = "([{", ")]}"
 
@@ -26,6 +30,8 @@ def blank(text):
 
 def end_of_item(code, place):
     """Finds the end of the item, the variant or the arm that begins at `place`."""
+    item = r"\s*(?:pub(?:\([^)]*\))?\s+)?(?:const|static|type|async|unsafe|extern|fn|impl|struct|enum|trait|mod|use|macro_rules)\b"
+    ends = ";" if re.compile(item).match(code, place) else ",;"
     depth = 0
     for place in range(place, len(code)):
         character = code[place]
@@ -35,7 +41,7 @@ def end_of_item(code, place):
             depth -= 1
             if depth < 0 or (depth == 0 and character == "}"):
                 return place + (depth == 0)
-        elif depth == 0 and character in ",;":
+        elif depth == 0 and character in ends:
             return place + 1
     return len(code)
 
@@ -44,7 +50,7 @@ def code_of(text):
     """Returns the code that is not for tests alone, with every line in its place."""
     code = NO_CODE.sub(lambda found: blank(found.group()), text)
     code = re.sub(r"pub\(in [\w:]+\)", lambda found: blank(found.group()), code)
-    while found := re.search(r"#\[cfg\(test\)\]\s*(#\[[^\]]*\]\s*)*", code):
+    while found := re.search(r"#\[cfg\((?:test|all\(test\b[^\]]*)\)\]\s*(#\[[^\]]*\]\s*)*", code):
         end = end_of_item(code, found.end())
         code = code[: found.start()] + blank(code[found.start() : end]) + code[end:]
     return code
@@ -60,6 +66,9 @@ def names(code, place, path):
     if code[place : place + 1] == "{":
         for branch in branches(code, place + 1):
             yield from names(code, branch, path)
+    elif path:
+        # A turbofish, as in `a::b::<C>()`.
+        yield path
 
 
 def branches(code, place):
@@ -80,10 +89,14 @@ def imports(module, text):
         (found.start(), end_of_item(code, found.start()), found[1])
         for found in re.finditer(r"\bmod\s+(\w+)\s*\{", code)
     ]
-    for found in re.finditer(r"(?<![\w:$.])(?=(crate|self|super)\s*::)", code):
+    children = set(re.findall(r"\bmod\s+(\w+)\s*;", code))
+    first = "|".join(["crate", "self", "super", *sorted(children)])
+    for found in re.finditer(rf"(?<![\w:.])(?=({first})\s*::)", code):
         here = module + [name for begin, end, name in inner if begin < found.start() < end]
         for first, *rest in names(code, found.start(), []):
-            base = {"crate": [], "self": here, "super": here[:-1]}[first]
+            base = {"crate": [], "self": here, "super": here[:-1]}.get(first)
+            if base is None:
+                base, rest = module, [first, *rest]
             while rest[:1] == ["super"]:
                 base, rest = base[:-1], rest[1:]
             yield code.count("\n", 0, found.start()) + 1, base + rest
@@ -94,6 +107,7 @@ def modules(source):
     found = {}
     for file in sorted(source.rglob("*.rs")):
         path = list(file.relative_to(source).with_suffix("").parts)
+        path = path[:-1] if path[-1] == "mod" else path
         if "tests" not in path:
             found[() if path == ["lib"] else tuple(path)] = file
     return found
@@ -147,6 +161,8 @@ def complaints(source, layers):
     level = {name: number for number, names in enumerate(layers) for name in names}
     of = {module: module[0] if module else "lib" for module in files}
     for module, file in files.items():
+        if found := HIDDEN.search(code_of(file.read_text())):
+            yield f"{file}: `{found.group()}` would hide an import from this check"
         if of[module] not in level:
             yield f"{file}: `{of[module]}` is in no layer of ARCHITECTURE.md"
             continue

@@ -39,6 +39,9 @@ class Layers(unittest.TestCase):
             "\n\npub(crate) use crate::upper as up;",
             "\n\nfn f() { crate::upper::g() }",
             "\n\nmod inner { use super::super::upper::A; }",
+            "\n\nfn f() { crate::upper::g::<u8>() }",
+            "\n\nmacro_rules! m { () => { $crate::upper::g() } }",
+            "\n\nconst A: [char; 2] = ['\\'','\"']; use crate::upper::A; // \"",
         ):
             with self.subTest(text):
                 self.expect({"lower.rs": text}, "lower.rs:3: imports `crate::upper`")
@@ -59,6 +62,15 @@ class Layers(unittest.TestCase):
         files = {"lower.rs": "mod a;\nuse self::a::A;", "lower/a.rs": "use super::B;"}
         self.expect(files, "a circle of 2 files")
 
+    def test_a_child_without_self_is_seen(self):
+        files = {"lower.rs": "mod a;\nuse a::A;", "lower/a.rs": "use super::B;"}
+        self.expect(files, "a circle of 2 files")
+
+    def test_what_would_hide_an_import_is_forbidden(self):
+        for text in ('#[path = "upper.rs"] mod x;', 'include!("x");', "use crate as root;"):
+            with self.subTest(text):
+                self.expect({"lower.rs": text}, "would hide an import")
+
     def test_what_is_no_import_does_not_count(self):
         for text in (
             "// use crate::upper::A;",
@@ -72,6 +84,8 @@ class Layers(unittest.TestCase):
             "#[cfg(test)]\nmod tests { use crate::upper::A; }",
             "#[cfg(test)]\nuse crate::upper::A;",
             "enum A { #[cfg(test)] B(crate::upper::B), C }",
+            "#[cfg(test)]\nfn f<A, B>() { crate::upper::g() }",
+            '#[cfg(all(test, feature = "x"))]\nmod m { use crate::upper::A; }',
         ):
             with self.subTest(text):
                 self.expect({"lower.rs": text})
