@@ -82,6 +82,8 @@ pub(crate) struct Lifecycle {
     /// The phase once more, for readers that must not take a lock.
     phase_now: AtomicU8,
     trigger: OnceLock<Trigger>,
+    /// The log says that the process drains.
+    is_told: AtomicBool,
     /// How much of `main` serves or waits for the shutdown.
     attendances: AtomicUsize,
     /// `main` has returned, or was dropped.
@@ -150,6 +152,7 @@ impl Lifecycle {
             phase: watch::Sender::new(Phase::Starting),
             phase_now: AtomicU8::new(Phase::Starting as u8),
             trigger: OnceLock::new(),
+            is_told: AtomicBool::new(false),
             attendances: AtomicUsize::new(0),
             is_started: AtomicBool::new(false),
             error: OnceLock::new(),
@@ -228,6 +231,15 @@ impl Lifecycle {
         } else {
             Progress::Serves
         }
+    }
+
+    /// Notes that the log says that the process drains, so that it has to say how that ended.
+    pub(crate) fn set_told(&self) {
+        self.is_told.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.is_told.load(Ordering::Relaxed)
     }
 
     /// Lets the servers of this process accept.

@@ -13,7 +13,7 @@ const NAMED_MAX: usize = 8;
 const NAMES_MAX: usize = 280;
 
 /// Everything that a shutdown waits for, at one moment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Census {
     /// In words, the oldest first.
     pub(crate) requests: Vec<String>,
@@ -21,7 +21,7 @@ pub(crate) struct Census {
     half_requests: usize,
     half_closed_streams: usize,
     /// Whose clients have not taken the whole of a response.
-    unread: Vec<String>,
+    untaken: Vec<String>,
     closing: usize,
     upgraded: Vec<String>,
     tasks: Vec<String>,
@@ -29,40 +29,82 @@ pub(crate) struct Census {
     /// What listeners hold and cannot accept, with how many connections that is.
     backlogs: Vec<String>,
     queued: usize,
-    /// Servers of others that have not ended.
-    servers: usize,
-    is_lame_duck: bool,
-    is_restarting: bool,
-    is_stopping: bool,
-    is_started: bool,
-    is_cancelled: bool,
-    is_awaited: bool,
+    /// What there is to wait for where nothing can be named.
+    unseen: Unseen,
+}
+
+/// What nobody can name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Unseen {
+    /// Destructors and blocking threads, when the hooks are done.
+    Threads,
+    /// `main`, when everything else is done.
+    BlockedMain,
+    BlockedStartUp,
+    Successor,
+    LameDuck,
+    /// So many servers of others that have not ended.
+    Servers(usize),
+    /// `main`, which waits for the shutdown.
+    Main,
+    /// `main`, which does not.
+    DeafMain,
+    #[default]
+    IdleServers,
+}
+
+impl Unseen {
+    fn of(lifecycle: &Lifecycle) -> Self {
+        let is_over = lifecycle.is_started();
+        let seen = lifecycle.serving.len();
+        match lifecycle.phase() {
+            Phase::Stopping | Phase::Stopped if is_over => Self::Threads,
+            Phase::Stopping | Phase::Stopped => Self::BlockedMain,
+            _ if !is_over && lifecycle.is_start_up_cancelled() => Self::BlockedStartUp,
+            _ if lifecycle.serving_process() == ServingProcess::Undecided => Self::Successor,
+            Phase::LameDuck => Self::LameDuck,
+            _ => match lifecycle.running_servers().saturating_sub(seen) {
+                0 if is_over => Self::IdleServers,
+                0 if lifecycle.is_awaited() => Self::Main,
+                0 => Self::DeafMain,
+                servers => Self::Servers(servers),
+            },
+        }
+    }
+}
+
+impl Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Threads => "destructors or blocking threads",
+            Self::BlockedMain => "`main`, which blocks its thread",
+            Self::BlockedStartUp => "the start-up, which blocks its thread",
+            Self::Successor => "the successor, which is being stopped",
+            Self::LameDuck => "the end of the lame duck",
+            Self::Servers(servers) => {
+                let servers = count(*servers, "server");
+                return write!(
+                    f,
+                    "{servers} not returned; what requests there are cannot be seen from here"
+                );
+            }
+            Self::Main => "`main`, which has asked for the shutdown and has not returned",
+            Self::DeafMain => {
+                "`main`, which has neither returned nor asked for `graceful::shutdown()`"
+            }
+            Self::IdleServers => {
+                "the servers, which have no connections; is a thread of the runtime blocked?"
+            }
+        })
+    }
 }
 
 impl Census {
     pub(crate) fn take(lifecycle: &Lifecycle) -> Self {
         let servers = lifecycle.serving.members();
         let mut census = Self {
-            requests: Vec::new(),
-            idle: 0,
-            half_requests: 0,
-            half_closed_streams: 0,
-            unread: Vec::new(),
-            closing: 0,
-            upgraded: Vec::new(),
-            tasks: Vec::new(),
-            hooks: Vec::new(),
-            backlogs: Vec::new(),
-            queued: 0,
-            servers: lifecycle
-                .running_servers()
-                .saturating_sub(lifecycle.serving.len()),
-            is_lame_duck: lifecycle.phase() == Phase::LameDuck,
-            is_restarting: lifecycle.serving_process() == ServingProcess::Undecided,
-            is_stopping: lifecycle.phase() >= Phase::Stopping,
-            is_started: lifecycle.is_started(),
-            is_cancelled: lifecycle.is_start_up_cancelled(),
-            is_awaited: lifecycle.is_awaited(),
+            unseen: Unseen::of(lifecycle),
+            ..Self::default()
         };
         let connections = servers.iter().map(|server| server.connections());
         let mut connections: Vec<_> = connections.flatten().collect();
@@ -107,7 +149,7 @@ impl Census {
             Activity::Idle => self.idle += 1,
             Activity::HalfRequest => self.half_requests += 1,
             Activity::HalfClosed(streams) => self.half_closed_streams += streams,
-            Activity::Untaken => self.unread.push(peer.to_string()),
+            Activity::Untaken => self.untaken.push(peer.to_string()),
             Activity::Closing => self.closing += 1,
         }
         for request in connection.requests {
@@ -135,36 +177,12 @@ impl Census {
         let kinds = [
             (self.half_requests, "half request", ""),
             (self.half_closed_streams, "half-closed stream", ""),
-            (self.unread.len(), "connection", " with unread data"),
+            (self.untaken.len(), "connection", " with unread data"),
             (self.closing, "closing connection", ""),
             (self.idle, "idle connection", ""),
         ];
         let those = kinds.into_iter().filter(|(number, ..)| *number > 0);
         those.map(|(number, kind, rest)| format!("{}{rest}", count(number, kind)))
-    }
-
-    /// Says what there is to wait for where nothing can be named.
-    fn unseen(&self) -> String {
-        match (self.is_started, self.is_stopping) {
-            (true, true) => "destructors or blocking threads".into(),
-            (false, true) => "`main`, which blocks its thread".into(),
-            (false, _) if self.is_cancelled => "the start-up, which blocks its thread".into(),
-            _ if self.is_restarting => "the successor, which is being stopped".into(),
-            _ if self.is_lame_duck => "the end of the lame duck".into(),
-            _ if self.servers > 0 => {
-                let servers = count(self.servers, "server");
-                format!("{servers} not returned; what requests there are cannot be seen from here")
-            }
-            (false, false) if self.is_awaited => {
-                "`main`, which has asked for the shutdown and has not returned".into()
-            }
-            (false, false) => {
-                "`main`, which has neither returned nor asked for `graceful::shutdown()`".into()
-            }
-            (true, false) => {
-                "the servers, which have no connections; is a thread of the runtime blocked?".into()
-            }
-        }
     }
 
     fn kinds(&self) -> [(&Vec<String>, &'static str); 4] {
@@ -199,12 +217,12 @@ impl Census {
         }
         parts.extend(first(&self.backlogs, &mut room).iter().cloned());
         parts.extend(self.connections());
-        let unread = first(&self.unread, &mut room);
-        if !unread.is_empty() {
-            parts.push(format!("unread by {}", unread.join(", ")));
+        let untaken = first(&self.untaken, &mut room);
+        if !untaken.is_empty() {
+            parts.push(format!("unread by {}", untaken.join(", ")));
         }
         if parts.is_empty() {
-            parts.push(self.unseen());
+            parts.push(self.unseen.to_string());
         }
         parts.join("; ")
     }

@@ -282,9 +282,9 @@ fn forced(lifecycle: &Lifecycle, why: &str) -> Line {
 /// The last line; none where nothing was ever said of a shutdown.
 pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
     let trigger = lifecycle.trigger()?;
-    let is_silent = matches!(trigger.reason, Reason::Finished | Reason::Failed);
+    let is_by_itself = matches!(trigger.reason, Reason::Finished | Reason::Failed);
     let cut = lifecycle.cut_count();
-    if is_silent && lifecycle.tally.ended() + cut == 0 {
+    if is_by_itself && !lifecycle.is_told() && lifecycle.tally.ended() + cut == 0 {
         return None;
     }
     let spent = Span(trigger.budget.begin().elapsed());
@@ -321,11 +321,34 @@ pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
 
 #[cfg(test)]
 mod tests {
-
     use std::io;
     use std::path::Path;
+    use std::time::Duration;
 
-    use super::pid_file_not_written;
+    use super::{pid_file_not_written, stopped};
+    use crate::lifecycle::surroundings::Surroundings;
+    use crate::lifecycle::{Lifecycle, Settings};
+    use crate::model::trigger::{LameDuck, Reason};
+
+    #[test]
+    fn who_says_that_it_drains_says_how_that_ended() {
+        for (reason, is_told, has_last_line) in [
+            (Reason::Failed, false, false),
+            (Reason::Failed, true, true),
+            (Reason::Finished, false, false),
+            (Reason::HandedOver, false, true),
+            (Reason::Call, true, true),
+        ] {
+            let (lifecycle, _) = Lifecycle::new(Settings::default(), Surroundings::default());
+            let none = LameDuck::Chosen(Duration::ZERO);
+            lifecycle.set_trigger(reason, Duration::from_secs(1), none);
+            if is_told {
+                lifecycle.set_told();
+            }
+            let line = stopped(&lifecycle);
+            assert_eq!(line.is_some(), has_last_line, "{reason} {is_told}");
+        }
+    }
 
     #[test]
     fn a_pid_file_that_cannot_be_written_has_a_remedy() {

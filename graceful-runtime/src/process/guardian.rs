@@ -263,7 +263,10 @@ impl Guardian {
             true => Some(report::cancelled(reason)),
             false => report::draining(&self.lifecycle, reason),
         };
-        line.into_iter().for_each(|line| self.output.say(line));
+        if let Some(line) = line {
+            self.output.say(line);
+            self.lifecycle.set_told();
+        }
         self.step(Event::Trigger);
     }
 
