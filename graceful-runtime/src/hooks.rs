@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
-use crate::handover::error::Kind;
+use crate::handover::error::RestartErrorKind;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::hook::Hook;
 
@@ -89,7 +89,7 @@ where
     lifecycle().hooks.set_state_maker(move || {
         let leaving = leave();
         Box::pin(async move {
-            let veto = |error: E| Kind::Vetoed(error.to_string()).into();
+            let veto = |error: E| RestartErrorKind::Vetoed(error.to_string()).into();
             leaving.await.map_err(veto)
         })
     });

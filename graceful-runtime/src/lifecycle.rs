@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use self::hook::Hooks;
 use self::message::Message;
 use self::registry::Registry;
-use self::server::Server;
+use self::server::RunningServer;
 use self::surroundings::Surroundings;
 use self::tally::Tally;
 use self::task::Task;
@@ -67,7 +67,7 @@ pub(crate) struct Lifecycle {
     /// Only the program itself says when it is ready.
     is_ready_manual: bool,
     /// The servers of [`serve`](crate::serve()) and [`adapt`](crate::adapt()) that run.
-    pub(crate) serving: Arc<Registry<dyn Server>>,
+    pub(crate) serving: Arc<Registry<dyn RunningServer>>,
     pub(crate) tasks: Arc<Registry<Task>>,
     pub(crate) hooks: Hooks,
     /// What is inherited, and what would be handed over.

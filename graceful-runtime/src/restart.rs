@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::sync::oneshot;
 
-use crate::handover::error::{Kind, RestartError};
+use crate::handover::error::{RestartError, RestartErrorKind};
 use crate::handover::refusal::Refusal;
 use crate::handover::state::HandoverState;
 use crate::lifecycle::Lifecycle;
@@ -36,7 +36,7 @@ use crate::lifecycle::message::Message;
 /// ```
 pub async fn restart() -> Result<(), RestartError> {
     let Some(lifecycle) = Lifecycle::current() else {
-        return Err(Kind::NoLifecycle.into());
+        return Err(RestartErrorKind::NoLifecycle.into());
     };
     let (answer, answered) = oneshot::channel();
     lifecycle.tell(Message::Restart(Some(answer)));

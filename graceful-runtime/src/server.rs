@@ -156,12 +156,12 @@ pub trait IntoServer<M> {
 }
 
 /// A server that runs when it is polled.
-type Running = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+type ServerFuture = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 /// The servers that `main` returned, and its error if it returned one.
 #[derive(Default)]
 pub struct Servers {
-    pub(crate) futures: Vec<Running>,
+    pub(crate) futures: Vec<ServerFuture>,
     /// The exit code of a `main` that has ended, where it is not success.
     pub(crate) failure: Option<ExitCode>,
     /// The error that `main` returned, in words.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::lifecycle::registry::Member;
-use crate::lifecycle::server::Server;
+use crate::lifecycle::server::RunningServer;
 use crate::serve::shared::Shared;
 
 /// The server as the report knows it, as long as it accepts or has a connection.
 pub(super) struct ServerEntry {
     shared: Arc<Shared>,
-    _member: Member<dyn Server>,
+    _member: Member<dyn RunningServer>,
 }
 
 impl ServerEntry {

@@ -42,7 +42,7 @@ pub(crate) enum Follower {
 
 /// A process, as far as it is known.
 #[derive(Clone, Debug)]
-struct Process {
+struct Ancestor {
     pid: u32,
     parent: u32,
     name: String,
@@ -56,8 +56,8 @@ pub(crate) fn follower(unit: Option<u32>) -> Option<Follower> {
         return Some(Follower::Container);
     };
     let ancestors = std::iter::successors(
-        Process::read(parent.as_raw_nonzero().get().cast_unsigned()),
-        |process| Process::read(process.parent),
+        Ancestor::read(parent.as_raw_nonzero().get().cast_unsigned()),
+        |process| Ancestor::read(process.parent),
     );
     let namespace = fs::read_link("/proc/self/ns/pid");
     let is_container = namespace.is_ok_and(|name| name.as_os_str() != NAMESPACE_OF_THE_MACHINE);
@@ -66,7 +66,7 @@ pub(crate) fn follower(unit: Option<u32>) -> Option<Follower> {
 
 /// `ancestors` are the nearest first.
 fn follower_of(
-    ancestors: impl Iterator<Item = Process>,
+    ancestors: impl Iterator<Item = Ancestor>,
     is_container: bool,
     unit: Option<u32>,
 ) -> Option<Follower> {
@@ -90,7 +90,7 @@ fn follower_of(
     None
 }
 
-impl Process {
+impl Ancestor {
     fn read(pid: u32) -> Option<Self> {
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
         let status = read("status")?;
@@ -129,10 +129,10 @@ impl Process {
 mod tests {
     use super::*;
 
-    fn process(pid: u32, command: &str) -> Process {
+    fn process(pid: u32, command: &str) -> Ancestor {
         let arguments: Vec<_> = command.split(' ').map(str::to_owned).collect();
         let name = arguments[0].rsplit('/').next().unwrap_or_default();
-        Process {
+        Ancestor {
             pid,
             parent: 0,
             name: name.trim_start_matches('-').into(),
@@ -214,7 +214,7 @@ mod tests {
     fn the_parent_of_this_process_can_be_read() {
         let parent = getppid().expect("it is in our namespace");
         let parent = parent.as_raw_nonzero().get().cast_unsigned();
-        let process = Process::read(parent).expect("it runs");
+        let process = Ancestor::read(parent).expect("it runs");
         assert_eq!(process.pid, parent);
         assert!(
             !process.name.is_empty() && !process.arguments.is_empty(),

@@ -24,11 +24,11 @@ use crate::text::one_line;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct RestartError(Arc<Kind>);
+pub struct RestartError(Arc<RestartErrorKind>);
 
 /// What came between.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum RestartErrorKind {
     /// Nobody could be asked.
     NoLifecycle,
     Refused(Refusal),
@@ -54,7 +54,7 @@ impl RestartError {
     /// ```
     #[must_use]
     pub fn is_under_way(&self) -> bool {
-        matches!(*self.0, Kind::Refused(Refusal::UnderWay))
+        matches!(*self.0, RestartErrorKind::Refused(Refusal::UnderWay))
     }
 
     /// Tells whether a restart was not even tried, because of what this process is or does: another attempt has the same
@@ -69,23 +69,26 @@ impl RestartError {
     /// ```
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        matches!(*self.0, Kind::NoLifecycle | Kind::Refused(_))
+        matches!(
+            *self.0,
+            RestartErrorKind::NoLifecycle | RestartErrorKind::Refused(_)
+        )
     }
 }
 
-impl From<Kind> for RestartError {
-    fn from(kind: Kind) -> Self {
+impl From<RestartErrorKind> for RestartError {
+    fn from(kind: RestartErrorKind) -> Self {
         Self(Arc::new(kind))
     }
 }
 
 impl From<Refusal> for RestartError {
     fn from(refusal: Refusal) -> Self {
-        Kind::Refused(refusal).into()
+        RestartErrorKind::Refused(refusal).into()
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for RestartErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoLifecycle => f.write_str("there is no lifecycle around this call"),
@@ -130,8 +133,8 @@ impl RefUnwindSafe for RestartError {}
 impl Error for RestartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &*self.0 {
-            Kind::Unprepared(error) => Some(error),
-            Kind::Failed(failure) => failure.source(),
+            RestartErrorKind::Unprepared(error) => Some(error),
+            RestartErrorKind::Failed(failure) => failure.source(),
             _ => None,
         }
     }
@@ -149,7 +152,8 @@ mod tests {
         assert_eq!(size_of::<RestartError>(), size_of::<usize>());
         let under_way = RestartError::from(Refusal::UnderWay);
         assert!(under_way.is_under_way() && under_way.is_refused());
-        let vetoed = RestartError::from(Kind::Vetoed("a migration\nis under way".into()));
+        let vetoed =
+            RestartError::from(RestartErrorKind::Vetoed("a migration\nis under way".into()));
         assert!(!vetoed.is_under_way() && !vetoed.is_refused());
         assert_eq!(vetoed.to_string(), "a migration\\nis under way");
         assert_eq!(vetoed, vetoed.clone());
@@ -160,15 +164,19 @@ mod tests {
     fn an_error_of_the_system_is_its_source() {
         let too_many = io::Error::from_raw_os_error(24);
         for kind in [
-            Kind::Unprepared(io::Error::from_raw_os_error(24)),
-            Kind::Failed(HandoverFailure::Channel(io::Error::from_raw_os_error(24))),
-            Kind::Failed(HandoverFailure::Start("program".into(), too_many)),
+            RestartErrorKind::Unprepared(io::Error::from_raw_os_error(24)),
+            RestartErrorKind::Failed(HandoverFailure::Channel(io::Error::from_raw_os_error(24))),
+            RestartErrorKind::Failed(HandoverFailure::Start("program".into(), too_many)),
         ] {
             let error = RestartError::from(kind);
             let source = error.source().expect("the system said so");
             let source: &io::Error = source.downcast_ref().unwrap();
             assert_eq!(source.raw_os_error(), Some(24), "{error}");
         }
-        assert!(RestartError::from(Kind::Stopped).source().is_none());
+        assert!(
+            RestartError::from(RestartErrorKind::Stopped)
+                .source()
+                .is_none()
+        );
     }
 }

@@ -8,10 +8,10 @@ const NAMED_MAX: usize = 3;
 
 /// Counts them, and keeps the names of the first.
 #[derive(Debug, Default)]
-pub(crate) struct Gone(Mutex<Requests>);
+pub(crate) struct Gone(Mutex<GoneRequests>);
 
 #[derive(Debug, Default)]
-struct Requests {
+struct GoneRequests {
     count: usize,
     named: Vec<String>,
 }
@@ -30,7 +30,7 @@ impl Gone {
     }
 
     // A name is cut to its length before it comes here, and nothing else could panic.
-    fn requests(&self) -> MutexGuard<'_, Requests> {
+    fn requests(&self) -> MutexGuard<'_, GoneRequests> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

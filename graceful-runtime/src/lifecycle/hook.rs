@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::handover::error::{Kind, RestartError};
+use crate::handover::error::{RestartError, RestartErrorKind};
 
 pub(crate) type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -67,7 +67,7 @@ impl Hooks {
         };
         match tokio::time::timeout(limit, (state_maker.0)()).await {
             Ok(left) => left.map(Some),
-            Err(_) => Err(Kind::HookTooSlow.into()),
+            Err(_) => Err(RestartErrorKind::HookTooSlow.into()),
         }
     }
 

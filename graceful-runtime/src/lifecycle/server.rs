@@ -8,7 +8,7 @@ use super::request::InFlight;
 use crate::net::stream::Peer;
 
 /// A server that runs; [`serve`](crate::serve()) and [`adapt`](crate::adapt()) have one each.
-pub(crate) trait Server: Debug + Send + Sync {
+pub(crate) trait RunningServer: Debug + Send + Sync {
     /// Returns how many connections there are.
     fn connection_count(&self) -> usize;
 

@@ -14,7 +14,7 @@ use super::pid_file;
 use super::signals::Listening;
 use super::succession::{Succession, is_turn};
 use crate::handover::dialogue::{PredecessorEvent, PredecessorStep};
-use crate::handover::error::{Kind, RestartError};
+use crate::handover::error::{RestartError, RestartErrorKind};
 use crate::handover::failure::SuccessorEnd;
 use crate::handover::refusal::Refusal;
 use crate::handover::successor::HandoverReport;
@@ -396,7 +396,7 @@ impl Guardian {
                 let made = AssertUnwindSafe(lifecycle.hooks.make_state(limit))
                     .catch_unwind()
                     .await;
-                let state = made.unwrap_or_else(|_| Err(Kind::HookPanicked.into()));
+                let state = made.unwrap_or_else(|_| Err(RestartErrorKind::HookPanicked.into()));
                 lifecycle.tell(Message::State(state));
             });
         }
@@ -413,7 +413,9 @@ impl Guardian {
 
     fn on_report(&mut self, report: HandoverReport) {
         match report {
-            HandoverReport::Failed(failure) => self.restart_failed(Kind::Failed(failure).into()),
+            HandoverReport::Failed(failure) => {
+                self.restart_failed(RestartErrorKind::Failed(failure).into());
+            }
             HandoverReport::HandedOver { pid, taken } => {
                 self.output.say(report::handed_over(pid));
                 if let Some(succession) = &mut self.succession {

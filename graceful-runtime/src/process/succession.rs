@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::handover::dialogue::{PredecessorEvent, PredecessorStep};
-use crate::handover::error::{Kind, RestartError};
+use crate::handover::error::{RestartError, RestartErrorKind};
 use crate::handover::inheritance::Inheritance;
 use crate::handover::predecessor::Predecessor;
 use crate::handover::predecessors::Predecessors;
@@ -253,11 +253,11 @@ impl Succession {
     /// Starts the successor with what was made for it. An error is the end of the restart.
     pub(crate) fn start_successor(&mut self, state: Option<Vec<u8>>) -> Result<(), RestartError> {
         if self.restart.is_none() {
-            return Err(Kind::Stopped.into());
+            return Err(RestartErrorKind::Stopped.into());
         }
         let handover = self
             .plan(state)
-            .map_err(Kind::Unprepared)
+            .map_err(RestartErrorKind::Unprepared)
             .and_then(|plan| {
                 let lifecycle = Arc::clone(&self.lifecycle);
                 let pid_file = self.pid_file.clone();
@@ -270,7 +270,7 @@ impl Succession {
                     }
                     lifecycle.tell(Message::Handover(report));
                 })
-                .map_err(Kind::Unprepared)
+                .map_err(RestartErrorKind::Unprepared)
             })?;
         if let Some(restart) = &mut self.restart {
             restart.handover = Some(handover);
@@ -295,7 +295,7 @@ impl Succession {
         match self.restart.as_ref().map(|restart| &restart.handover) {
             Some(Some(handover)) => handover.abort(),
             Some(None) => {
-                self.conclude(&Err(Kind::Stopped.into()));
+                self.conclude(&Err(RestartErrorKind::Stopped.into()));
                 self.lifecycle.set_serving_process(ServingProcess::ThisOne);
             }
             None => {}

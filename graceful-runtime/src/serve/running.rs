@@ -15,7 +15,7 @@ use crate::lifecycle::Lifecycle;
 use crate::lifecycle::current::Attendance;
 use crate::lifecycle::registry::Member;
 use crate::lifecycle::report;
-use crate::lifecycle::server::Server;
+use crate::lifecycle::server::RunningServer;
 use crate::model::phase::Phase;
 use crate::model::stage::Stage;
 use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
@@ -228,7 +228,7 @@ impl<S: HttpService> Running<S> {
 /// Gives up the connections of a server that is dropped before its end.
 struct CutOnDrop {
     shared: Arc<Shared>,
-    _registration: Member<dyn Server>,
+    _registration: Member<dyn RunningServer>,
 }
 
 impl CutOnDrop {

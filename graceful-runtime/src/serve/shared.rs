@@ -14,7 +14,7 @@ use super::options::Options;
 use super::policy::Policy;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::registry::{Member, Registry};
-use crate::lifecycle::server::{Backlog, Server, View};
+use crate::lifecycle::server::{Backlog, RunningServer, View};
 use crate::model::phase::Phase;
 use crate::model::stage::Stage;
 use crate::net::listener::Listener;
@@ -136,7 +136,7 @@ impl Shared {
     }
 }
 
-impl Server for Shared {
+impl RunningServer for Shared {
     fn connection_count(&self) -> usize {
         self.connections.len()
     }
