@@ -37,7 +37,7 @@ impl Drain {
         let limit = begin + lifecycle.keep_alive_grace + HEAD_LIMIT;
         // What is left at the limit is busy, and the framework lets it finish.
         let _ = timeout_at(limit, self.emptied()).await;
-        // Told, it drops its listener, and with that what the kernel has empty_queue and it could not, for want of
+        // Told, it drops its listener, and with that what the kernel has accepted and it could not, for want of
         // descriptors.
         if self.with_acceptor(Acceptor::has_queue) == Some(true) {
             self.empty_queue().await;
@@ -65,7 +65,7 @@ impl Drain {
         }
     }
 
-    /// Waits until the framework has empty_queue everything that the kernel holds.
+    /// Has the framework accept everything that the kernel holds, and waits for that.
     async fn empty_queue(&mut self) {
         self.with_acceptor(Acceptor::look);
         // An error: there is no listener any more.
