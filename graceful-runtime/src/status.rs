@@ -18,9 +18,6 @@ pub struct Status {
     /// The phase of the process.
     pub phase: Phase,
     /// Requests in flight: accepted, and their response not completely sent.
-    ///
-    /// Of responses of at most 16 KiB only until hyper has them: those whose client does not read may wait in its
-    /// buffer, and only the log of a drain says so.
     pub requests: usize,
     /// Connections of [`serve`](crate::serve()) and of an adapted server, whatever they are doing.
     pub connections: usize,

@@ -24,12 +24,12 @@ use tokio::task;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use self::arrivals::Arrivals;
+use self::arrivals::{Arrivals, Following};
 use self::driver::Driver;
 use self::http2_client::Http2Client;
 use self::ledger::Ledger;
 use self::link::{Condition, Link};
-use super::framing::{Awaits, Told};
+use super::framing::{Awaits, Framing, Told};
 use super::limits::HEAD_LIMIT;
 use super::policy::Policy;
 use crate::lifecycle::server::{Activity, View};
@@ -51,12 +51,19 @@ pub(crate) struct Connection {
     http2: Http2Client,
     driver: Driver,
     in_flight: InFlightCount,
-    ledger: Mutex<Ledger>,
+    state: Mutex<State>,
     /// Requests that ended, whose responses may not have been written yet. Before the trigger that is only a
     /// last one with a large response; since the trigger all of them.
     unsettled: AtomicU32,
     /// How many streams of HTTP/2 the client has given up in the drain, of which the requests have not ended yet.
     given_up: AtomicUsize,
+}
+
+/// What several look at and change, under one lock, as each request takes it.
+#[derive(Debug)]
+struct State {
+    following: Following,
+    ledger: Ledger,
 }
 
 /// What is spoken on a connection.
@@ -83,7 +90,10 @@ impl Connection {
             http2: Http2Client::new(),
             driver: Driver::default(),
             in_flight: InFlightCount::new(),
-            ledger: Mutex::new(Ledger::new(accepted)),
+            state: Mutex::new(State {
+                following: Following::Nothing { has_body: false },
+                ledger: Ledger::new(accepted),
+            }),
             unsettled: AtomicU32::new(0),
             given_up: AtomicUsize::new(0),
         }
@@ -101,11 +111,12 @@ impl Connection {
 
     /// Returns what there is to say of it.
     pub(crate) fn view(&self) -> View {
-        let ledger = self.ledger();
-        let requests = ledger.named();
-        let is_owing = self.is_owing(&ledger);
-        let upgraded_by = ledger.upgraded_by.as_ref().map(ToString::to_string);
-        drop(ledger);
+        let state = self.state();
+        let requests = state.ledger.named();
+        let is_owing = state.ledger.is_owing();
+        let upgraded_by = state.ledger.upgraded_by.as_ref();
+        let upgraded_by = upgraded_by.map(ToString::to_string);
+        drop(state);
         let activity = if self.is_upgraded() {
             Activity::Upgraded(upgraded_by.unwrap_or_default())
         } else if is_owing {
@@ -123,19 +134,6 @@ impl Connection {
         }
     }
 
-    /// Tells whether responses have not been written that were too small to keep their requests for; how many those are
-    /// is not known.
-    fn is_owing(&self, ledger: &Ledger) -> bool {
-        if !self.link.is_blocked() || self.is_upgraded() {
-            return false;
-        }
-        match self.open_streams() {
-            // Another framework's requests may be known, but not that they came on this connection.
-            Some(open) => self.driver.is_ours() && open > ledger.in_flight.len(),
-            None => ledger.has_no_names() && !self.is_http2(),
-        }
-    }
-
     /// Returns what a connection does that has no request in flight.
     pub(crate) fn activity(&self) -> Activity {
         let half_closed = self.http2.half_closed_streams();
@@ -143,10 +141,14 @@ impl Connection {
             true if self.link.is_closing() => Activity::Untaken,
             false if self.link.is_closing() => Activity::Closing,
             _ if half_closed > 0 => Activity::HalfClosed(half_closed),
-            _ if self.arrivals.is_half_request() => Activity::HalfRequest,
+            _ if self.is_half_request() => Activity::HalfRequest,
             true => Activity::Untaken,
             false => Activity::Idle,
         }
+    }
+
+    fn is_half_request(&self) -> bool {
+        self.arrivals.is_half_request(&mut self.state().following)
     }
 
     /// Tells whether the connection was used less than `grace` before `now`, or is in use.
@@ -160,24 +162,29 @@ impl Connection {
 
     /// Begins to follow requests: hyper begins with HTTP/1.
     pub(super) fn becomes_http1(&self) {
-        self.arrivals.follow(Told::AtOnce);
+        self.follow(Told::AtOnce);
     }
 
     /// Begins to follow requests, as long as they may be HTTP/1, of which only a layer tells.
     #[cfg(feature = "adapt")]
     pub(crate) fn may_become_http1(&self) {
-        self.arrivals.follow(Told::Late);
+        self.follow(Told::Late);
+    }
+
+    fn follow(&self, told: Told) {
+        self.state().following = Following::Requests(Framing::new(told));
+        self.arrivals.note_new();
     }
 
     /// Follows requests no longer: what comes does not show them.
     #[cfg(feature = "adapt")]
     pub(crate) fn becomes_opaque(&self) {
-        self.arrivals.unfollow();
+        self.state().following.unfollow();
     }
 
     /// Follows requests no longer: what comes is HTTP/2.
     pub(crate) fn becomes_http2(&self) {
-        self.arrivals.unfollow();
+        self.state().following.unfollow();
         self.set_protocol(Protocol::Http2);
     }
 
@@ -209,7 +216,7 @@ impl Connection {
             self.note_client_ended();
         }
         if !self.is_http2() {
-            self.arrivals.note_read(bytes);
+            self.arrivals.note_read(&mut self.state().following, bytes);
         }
     }
 
@@ -233,13 +240,17 @@ impl Connection {
     /// Tells whether it is known where requests begin and end.
     #[cfg(any(feature = "adapt", test))]
     pub(crate) fn follows_requests(&self) -> bool {
-        self.arrivals.follows()
+        matches!(self.state().following, Following::Requests(_))
     }
 
     /// Tells what hyper waits for, where no response is owed.
     #[inline]
     pub(super) fn awaits(&self) -> Awaits {
-        self.arrivals.awaits()
+        if !self.arrivals.is_waiting() {
+            return Awaits::Unknown;
+        }
+        let awaits = self.state().following.awaits();
+        awaits.unwrap_or(Awaits::Unknown)
     }
 
     /// Tells whether something may have come of a request that hyper has not handed out, without a look at
@@ -252,7 +263,8 @@ impl Connection {
     /// Tells whether something has come of a request that has not been handed out, or may have.
     #[cfg(feature = "adapt")]
     pub(crate) fn has_begun(&self) -> bool {
-        self.arrivals.has_begun()
+        let awaits = self.state().following.awaits();
+        matches!(awaits, None | Some(Awaits::RestOfHead | Awaits::Unknown))
     }
 
     /// Notes that the rest of a request did not come in its time, which ends the connection.
@@ -281,7 +293,9 @@ impl Connection {
     /// Notes whether the socket took what hyper wrote.
     #[inline]
     pub(super) fn note_write(&self, is_blocked: bool) {
-        self.link.note_write(is_blocked);
+        if self.link.note_write(is_blocked) {
+            self.note_owing();
+        }
     }
 
     /// Notes whether the client has not taken the whole of a response; returns whether it had not before.
@@ -367,7 +381,7 @@ impl Connection {
             // `give_back` wakes the task that was remembered, and this is the one.
             None => {
                 // hyper has passed it on, with whatever status; requests come no more.
-                self.arrivals.unfollow();
+                self.state().following.unfollow();
                 Poll::Pending
             }
         })
@@ -442,7 +456,8 @@ impl Connection {
             let drain = self.drain_began();
             drain.is_none_or(|drain| Instant::now() < drain + HEAD_LIMIT)
         };
-        self.arrivals.has_more_requests(has_time)
+        let following = &mut self.state().following;
+        self.arrivals.has_more_requests(following, has_time)
     }
 
     /// Tells whether the peer may still be sending: a body that nobody reads, or how it gets on with a response over
@@ -450,25 +465,25 @@ impl Connection {
     pub(super) fn may_be_sending(&self) -> bool {
         match self.is_http2() {
             true => self.http2.is_reading(),
-            false => self.arrivals.may_leave_body(),
+            false => self.state().following.may_leave_body(),
         }
     }
 
     /// Notes that the peer has just done something, as if it had come anew.
     #[cfg(feature = "tls")]
     pub(super) fn note_activity(&self) {
-        self.ledger().last_active = Instant::now();
+        self.state().ledger.last_active = Instant::now();
     }
 
     /// Returns when the last request ended, or the connection was accepted.
     #[inline]
     pub(super) fn last_active(&self) -> Instant {
-        self.ledger().last_active
+        self.state().ledger.last_active
     }
 
     // Nothing that could panic runs under the lock.
     #[inline]
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,9 +8,8 @@ use hyper::{Method, Request, Version};
 use tokio::time::Instant;
 
 use super::Connection;
-use super::Protocol;
-use super::ledger::Ledger;
 use super::link::Condition;
+use super::{Protocol, State};
 use crate::lifecycle::request::InFlight;
 use crate::lifecycle::tally::Tally;
 use crate::model::phase::Phase;
@@ -53,9 +52,11 @@ impl Connection {
         };
         self.tally().begin();
         self.in_flight.begin();
-        self.arrivals.begin(body);
-        let (key, is_another_written) = self.ledger().begin(request);
-        if is_another_written {
+        let mut state = self.state();
+        self.arrivals.begin(&mut state.following, body);
+        let (key, over) = state.ledger.begin(request);
+        drop(state);
+        for _ in 0..over {
             self.tally().end();
         }
         InFlightGuard {
@@ -69,13 +70,13 @@ impl Connection {
     /// Notes the end of a request; `is_made`: whether its response was made to its end, where that is known.
     #[inline]
     fn end(&self, key: Key, size: usize, is_made: Option<bool>) {
-        let mut ledger = self.ledger();
-        let request = ledger.end(key);
+        let mut state = self.state();
+        let request = state.ledger.end(key);
         let is_draining = self.policy.lifecycle.phase() >= Phase::LameDuck;
         match is_draining || size > SMALL_RESPONSE {
-            true => self.leave_open(ledger, request, size, is_made, is_draining),
+            true => self.leave_open(state, request, size, is_made, is_draining),
             false => {
-                drop(ledger);
+                drop(state);
                 self.tally().end();
             }
         }
@@ -86,6 +87,9 @@ impl Connection {
                 false
             }
         };
+        if self.link.is_blocked() {
+            self.note_owing();
+        }
         if is_elsewhere {
             // hyper has no reason to look at the connection when its last stream ends.
             self.wake();
@@ -97,7 +101,7 @@ impl Connection {
     #[cold]
     fn leave_open(
         &self,
-        mut ledger: MutexGuard<'_, Ledger>,
+        mut state: MutexGuard<'_, State>,
         request: Option<InFlight>,
         size: usize,
         is_made: Option<bool>,
@@ -111,17 +115,17 @@ impl Connection {
         if fate == Fate::Open {
             match request {
                 Some(request) if is_draining && is_made == Some(false) => {
-                    ledger.keep_unmade(request);
+                    state.ledger.keep_unmade(request);
                 }
                 // A small one is not kept: it would keep hyper's buffer, too.
                 Some(request) if size > SMALL_RESPONSE => {
-                    is_over = ledger.keep_unwritten(request).is_some();
+                    is_over = state.ledger.keep_unwritten(request).is_some();
                 }
                 _ => {}
             }
             self.unsettled.fetch_add(1, Ordering::Relaxed);
         }
-        drop(ledger);
+        drop(state);
         if is_over {
             self.tally().end();
         }
@@ -179,11 +183,33 @@ impl Connection {
 
     /// Notes that the response switches protocols, for the rest of the connection.
     fn upgrade(&self, key: Key) {
-        let mut ledger = self.ledger();
-        ledger.upgraded_by = ledger.in_flight.get(key).cloned();
-        drop(ledger);
-        self.arrivals.unfollow();
+        let mut state = self.state();
+        state.ledger.upgraded_by = state.ledger.in_flight.get(key).cloned();
+        state.following.unfollow();
+        drop(state);
         self.set_protocol(Protocol::Upgraded);
+    }
+
+    /// Notes whether responses are owed that were too small to keep their requests for. To be called when the socket does not
+    /// take something, when it does again, and when a request ends in between.
+    #[cold]
+    pub(super) fn note_owing(&self) {
+        let mut state = self.state();
+        let ledger = &mut state.ledger;
+        let is_owing = self.link.is_blocked()
+            && !self.is_upgraded()
+            && match self.open_streams() {
+                // Another framework's requests may be known, but not that they came on this connection.
+                Some(open) => self.driver.is_ours() && open > ledger.in_flight.len(),
+                None => ledger.has_no_names() && !self.is_http2(),
+            };
+        let has_changed = ledger.owe(is_owing);
+        drop(state);
+        match is_owing {
+            true if has_changed => self.tally().begin(),
+            false if has_changed => self.tally().end(),
+            _ => {}
+        }
     }
 
     /// Notes that nothing more of what hyper was given will be handed to the kernel.
@@ -205,7 +231,7 @@ impl Connection {
     #[cold]
     fn settle_requests(&self) {
         let mut count = self.unsettled.swap(0, Ordering::Relaxed) as usize;
-        let (unwritten, unmade) = self.ledger().settle();
+        let (unwritten, unmade) = self.state().ledger.settle();
         if unwritten.is_some() {
             self.tally().end();
         }
@@ -259,7 +285,8 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.ledger().settle().0.is_some() {
+        let over = self.state().ledger.forget();
+        for _ in 0..over {
             self.tally().end();
         }
     }
@@ -286,7 +313,7 @@ impl InFlightGuard {
     #[cold]
     pub(crate) fn upgrade(&self) {
         if self.is_http2() {
-            self.connection.ledger().in_flight.upgrade(self.key);
+            self.connection.state().ledger.in_flight.upgrade(self.key);
             self.finish();
         } else {
             self.connection.upgrade(self.key);
@@ -350,6 +377,7 @@ mod tests {
     use hyper::body::Bytes;
 
     use super::*;
+    use crate::lifecycle::server::Activity;
     use crate::lifecycle::surroundings::Surroundings;
     use crate::lifecycle::{Lifecycle, Settings};
     use crate::net::stream::Peer;
@@ -415,6 +443,28 @@ mod tests {
     }
 
     #[test]
+    fn small_responses_that_the_socket_does_not_take_count_as_one() {
+        let (connection, lifecycle) = connection();
+        let both = [begin(&connection), begin(&connection)];
+        connection.note_write(true);
+        drop(both);
+        assert_eq!(lifecycle.tally.in_flight(), 1);
+        assert_eq!(connection.view().activity, Activity::Owing);
+        let next = begin(&connection);
+        assert_eq!(lifecycle.tally.in_flight(), 1);
+        drop(next);
+        assert_eq!(lifecycle.tally.in_flight(), 1);
+        connection.note_write(false);
+        assert_eq!(lifecycle.tally.in_flight(), 0);
+        assert_eq!(connection.view().activity, Activity::Idle);
+        drop(begin(&connection));
+        connection.note_write(true);
+        assert_eq!(lifecycle.tally.in_flight(), 1);
+        drop(connection);
+        assert_eq!(lifecycle.tally.in_flight(), 0);
+    }
+
+    #[test]
     fn nothing_is_in_flight_on_a_connection_that_is_gone() {
         let (connection, lifecycle) = connection();
         end_large(begin(&connection));
@@ -424,8 +474,6 @@ mod tests {
 
     #[test]
     fn an_upgraded_connection_is_named_by_its_request() {
-        use crate::lifecycle::server::Activity;
-
         let (connection, _) = connection();
         let guard = begin(&connection);
         guard.upgrade();

@@ -11,6 +11,8 @@ pub(super) struct Ledger {
     pub(super) in_flight: Requests,
     /// The last request, where its response is so large that it may not have been written yet.
     unwritten: Option<InFlight>,
+    /// Responses have not been written that were too small to keep their requests for; how many is not known.
+    is_owing: bool,
     /// Requests of HTTP/2 that ended in the drain before their responses were made to their end.
     unmade: Vec<InFlight>,
     /// The request by which the connection was upgraded.
@@ -24,17 +26,28 @@ impl Ledger {
         Self {
             in_flight: Requests::default(),
             unwritten: None,
+            is_owing: false,
             unmade: Vec::new(),
             upgraded_by: None,
             last_active: accepted,
         }
     }
 
-    /// Adds a request; tells whether another one is in flight no more, since its response has been written by now.
+    /// Adds a request; returns how many others are in flight no more, since it is the one that is waited for now.
     #[inline]
-    pub(super) fn begin(&mut self, request: InFlight) -> (Key, bool) {
-        let is_written = self.unwritten.take().is_some();
-        (self.in_flight.insert(request), is_written)
+    pub(super) fn begin(&mut self, request: InFlight) -> (Key, usize) {
+        let over = match self.unwritten.is_some() || self.is_owing {
+            true => self.forget(),
+            false => 0,
+        };
+        (self.in_flight.insert(request), over)
+    }
+
+    /// Forgets what has not been written; returns how many requests that was.
+    #[cold]
+    pub(super) fn forget(&mut self) -> usize {
+        let was_owing = self.owe(false);
+        usize::from(self.unwritten.take().is_some()) + usize::from(was_owing)
     }
 
     /// Takes out a request that has ended.
@@ -47,6 +60,15 @@ impl Ledger {
     /// Keeps a request whose response may not have been written yet; returns the one that was kept before.
     pub(super) fn keep_unwritten(&mut self, request: InFlight) -> Option<InFlight> {
         self.unwritten.replace(request)
+    }
+
+    /// Notes whether responses are owed that were too small to keep their requests for; tells whether that has changed.
+    pub(super) fn owe(&mut self, is_owing: bool) -> bool {
+        std::mem::replace(&mut self.is_owing, is_owing) != is_owing
+    }
+
+    pub(super) fn is_owing(&self) -> bool {
+        self.is_owing
     }
 
     pub(super) fn keep_unmade(&mut self, request: InFlight) {

@@ -46,10 +46,14 @@ impl Link {
         self.condition.load(Ordering::Relaxed) >= condition as u8
     }
 
-    /// Notes whether the socket took what hyper wrote.
+    /// Notes whether the socket took what hyper wrote; tells whether that has changed.
     #[inline]
-    pub(super) fn note_write(&self, is_blocked: bool) {
-        self.is_blocked.store(is_blocked, Ordering::Relaxed);
+    pub(super) fn note_write(&self, is_blocked: bool) -> bool {
+        let has_changed = self.is_blocked() != is_blocked;
+        if has_changed {
+            self.is_blocked.store(is_blocked, Ordering::Relaxed);
+        }
+        has_changed
     }
 
     #[inline]
