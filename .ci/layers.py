@@ -90,8 +90,8 @@ def imports(module, text):
         for found in re.finditer(r"\bmod\s+(\w+)\s*\{", code)
     ]
     children = set(re.findall(r"\bmod\s+(\w+)\s*;", code))
-    first = "|".join(["crate", "self", "super", *sorted(children)])
-    for found in re.finditer(rf"(?<![\w:.])(?=({first})\s*::)", code):
+    roots = "|".join(["crate", "self", "super", *sorted(children)])
+    for found in re.finditer(rf"(?<![\w:.])(?=({roots})\s*::)", code):
         here = module + [name for begin, end, name in inner if begin < found.start() < end]
         for first, *rest in names(code, found.start(), []):
             base = {"crate": [], "self": here, "super": here[:-1]}.get(first)

@@ -14,13 +14,9 @@ pub(super) struct ServerEntry {
 
 impl ServerEntry {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let member = shared
-            .lifecycle()
-            .serving
-            .enter_shared(Arc::clone(&shared) as _);
         Self {
+            _member: shared.register(),
             shared,
-            _member: member,
         }
     }
 }

@@ -26,8 +26,8 @@ impl Tally {
     }
 
     #[inline]
-    pub(crate) fn end(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn end(&self, count: usize) {
+        self.in_flight.fetch_sub(count, Ordering::Relaxed);
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -65,5 +65,20 @@ impl Tally {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    #[test]
+    fn what_has_begun_ends_alone_or_with_others() {
+        let tally = Tally::default();
+        (0..3).for_each(|_| tally.begin());
+        tally.end(1);
+        assert_eq!(tally.in_flight(), 2);
+        tally.end(2);
+        assert_eq!(tally.in_flight(), 0);
     }
 }

@@ -319,6 +319,14 @@ impl Connection {
         &self.http2
     }
 
+    /// Notes on how many streams of HTTP/2 the server owes something, and on how many only the client may go on.
+    pub(super) fn note_streams(&self, open: usize, half_closed: usize) {
+        self.http2.note_streams(open, half_closed);
+        if self.link.is_blocked() {
+            self.note_owing();
+        }
+    }
+
     /// Takes an HTTP/2 client for one that has answered the PING behind the GOAWAY.
     pub(crate) fn presume_answer(&self) {
         self.http2.presume_answer();

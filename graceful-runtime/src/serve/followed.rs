@@ -51,7 +51,7 @@ impl Followed {
     /// before, if anything, were whole frames.
     pub(crate) fn follow(&mut self, preface: usize) {
         self.frames = Some(Box::new(Frames::behind_preface(preface)));
-        self.io.connection().http2().note_streams(0, 0);
+        self.io.connection().note_streams(0, 0);
     }
 
     /// Notes bytes of frames that are read.
@@ -80,9 +80,7 @@ impl Followed {
     fn note_frames(&mut self) {
         if let Some(frames) = &mut self.frames {
             let connection = self.io.connection();
-            connection
-                .http2()
-                .note_streams(frames.open(), frames.half_closed());
+            connection.note_streams(frames.open(), frames.half_closed());
             connection.note_partial(frames.has_half_request());
             connection.note_given_up(frames.take_given_up());
             if frames.take_goes_on() {

@@ -228,19 +228,15 @@ impl<S: HttpService> Running<S> {
 /// Gives up the connections of a server that is dropped before its end.
 struct CutOnDrop {
     shared: Arc<Shared>,
-    _registration: Member<dyn RunningServer>,
+    _member: Member<dyn RunningServer>,
 }
 
 impl CutOnDrop {
     fn new(shared: Shared) -> Self {
         let shared = Arc::new(shared);
-        let registration = shared
-            .lifecycle()
-            .serving
-            .enter_shared(Arc::clone(&shared) as _);
         Self {
+            _member: shared.register(),
             shared,
-            _registration: registration,
         }
     }
 }

@@ -57,6 +57,12 @@ impl Shared {
         &self.policy.lifecycle
     }
 
+    /// Has the lifecycle see the server, until the member is dropped.
+    pub(crate) fn register(self: &Arc<Self>) -> Member<dyn RunningServer> {
+        let server = Arc::clone(self);
+        self.lifecycle().serving.enter_shared(server)
+    }
+
     /// Adds a connection.
     pub(crate) fn connect(&self, peer: Peer) -> Member<Connection> {
         let connection = Connection::new(Arc::clone(&self.policy), peer);

@@ -47,7 +47,7 @@ impl Http2Client {
     }
 
     /// Notes on how many streams the server owes something, and on how many only the client may go on.
-    pub(in crate::serve) fn note_streams(&self, open: usize, half_closed: usize) {
+    pub(super) fn note_streams(&self, open: usize, half_closed: usize) {
         let open = u32::try_from(open).unwrap_or(UNKNOWN - 1);
         self.open.store(open, Ordering::Relaxed);
         let half_closed = u32::try_from(half_closed).unwrap_or(u32::MAX);

@@ -56,8 +56,8 @@ impl Connection {
         self.arrivals.begin(&mut state.following, body);
         let (key, over) = state.ledger.begin(request);
         drop(state);
-        for _ in 0..over {
-            self.tally().end();
+        if over > 0 {
+            self.tally().end(over);
         }
         InFlightGuard {
             connection: Arc::clone(self),
@@ -77,7 +77,7 @@ impl Connection {
             true => self.leave_open(state, request, size, is_made, is_draining),
             false => {
                 drop(state);
-                self.tally().end();
+                self.tally().end(1);
             }
         }
         let is_elsewhere = match self.is_http2() {
@@ -127,7 +127,7 @@ impl Connection {
         }
         drop(state);
         if is_over {
-            self.tally().end();
+            self.tally().end(1);
         }
         if self.link.is_closing() {
             // A handler that panicked, or kept its thread: nobody looks at the connection any more.
@@ -191,7 +191,7 @@ impl Connection {
     }
 
     /// Notes whether responses are owed that were too small to keep their requests for. To be called when the socket does not
-    /// take something, when it does again, and when a request ends in between.
+    /// take something, when it does again, and when a request or a stream ends in between.
     #[cold]
     pub(super) fn note_owing(&self) {
         let mut state = self.state();
@@ -207,7 +207,7 @@ impl Connection {
         drop(state);
         match is_owing {
             true if has_changed => self.tally().begin(),
-            false if has_changed => self.tally().end(),
+            false if has_changed => self.tally().end(1),
             _ => {}
         }
     }
@@ -233,7 +233,7 @@ impl Connection {
         let mut count = self.unsettled.swap(0, Ordering::Relaxed) as usize;
         let (unwritten, unmade) = self.state().ledger.settle();
         if unwritten.is_some() {
-            self.tally().end();
+            self.tally().end(1);
         }
         let lifecycle = &self.policy.lifecycle;
         if lifecycle.phase() < Phase::LameDuck {
@@ -261,7 +261,8 @@ impl Connection {
         }
     }
 
-    /// Counts a request whose response was not made to its end, unless its handler ended it; tells whether it has.
+    /// Counts a request whose response was not made to its end, now or when it is known how it ended. False where its handler
+    /// ended it, which the caller counts.
     fn count_unmade(&self, request: &InFlight) -> bool {
         let name = self.name(request);
         let end = match self.open_streams() {
@@ -286,8 +287,8 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let over = self.state().ledger.forget();
-        for _ in 0..over {
-            self.tally().end();
+        if over > 0 {
+            self.tally().end(over);
         }
     }
 }
@@ -461,6 +462,34 @@ mod tests {
         connection.note_write(true);
         assert_eq!(lifecycle.tally.in_flight(), 1);
         drop(connection);
+        assert_eq!(lifecycle.tally.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_gone_owes_nothing() {
+        let (connection, lifecycle) = connection();
+        connection.set_task(tokio::spawn(async {}).abort_handle());
+        connection.becomes_http2();
+        connection.note_streams(1, 0);
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.version_mut() = Version::HTTP_2;
+        let guard = connection.begin(&request);
+        connection.note_write(true);
+        drop(guard);
+        assert_eq!(lifecycle.tally.in_flight(), 1);
+        assert_eq!(connection.view().activity, Activity::Owing);
+        connection.note_streams(0, 0);
+        assert_eq!(lifecycle.tally.in_flight(), 0);
+        assert_eq!(connection.view().activity, Activity::Idle);
+    }
+
+    #[test]
+    fn a_connection_that_is_upgraded_owes_nothing() {
+        let (connection, lifecycle) = connection();
+        connection.note_write(true);
+        let guard = begin(&connection);
+        guard.upgrade();
+        drop(guard);
         assert_eq!(lifecycle.tally.in_flight(), 0);
     }
 
