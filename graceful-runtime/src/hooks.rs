@@ -11,7 +11,7 @@ use crate::lifecycle::hook::Hook;
 /// Registers what has to happen before the drain begins, such as leaving a service registry.
 ///
 /// Hooks run in reverse order of their registration, each after the one before, once, on every path
-/// to the end but a forced one (the deadline, a second Ctrl-C). A hook that takes more than its share
+/// to the end but a forced one (the deadline, a second Ctrl-C, the predecessor of a successor that has failed). A hook that takes more than its share
 /// of what is left of the budget no longer holds up the next, and goes on beside it. A panic ends only
 /// the hook. `graceful::shutdown().remaining()` tells how much is left. All of them together hold up
 /// the drain for half of the budget at most.

@@ -32,7 +32,8 @@ impl Config {
     ///
     /// Returns 0 where the server drained or finished, 1 after an error, 101 after a panic, or the
     /// server's own code. Where the deadline passes (124) or a second INT comes (130, 0.3 s or more after the
-    /// first), the process ends inside this call. Until then the budget covers all of this call, with the
+    /// first), the process ends inside this call; where work was cut before the deadline so that hooks had their
+    /// turn, 124 is returned. Until then the budget covers all of this call, with the
     /// runtime's destructors and blocking threads; what the caller does after it is the caller's own time.
     ///
     /// Its signals stay caught when it has returned, and are ignored until the next lifecycle: an operating
