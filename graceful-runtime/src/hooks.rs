@@ -11,14 +11,14 @@ use crate::lifecycle::hook::Hook;
 /// Registers what has to happen before the drain begins, such as leaving a service registry.
 ///
 /// Hooks run in reverse order of their registration, each after the one before, once, on every path
-/// to the end but a forced one (the deadline, a second Ctrl-C, the predecessor of a successor that has failed). A hook that takes more than its share
-/// of what is left of the budget no longer holds up the next, and goes on beside it. A panic ends only
-/// the hook. `graceful::shutdown().remaining()` tells how much is left. All of them together hold up
-/// the drain for half of the budget at most.
+/// to the end but a forced one (the deadline, a second Ctrl-C, the predecessor of a successor that has
+/// failed). A hook that takes more than its share of what is left of the budget no longer holds up the
+/// next, and goes on beside it. A panic ends only the hook. `graceful::shutdown().remaining()` tells how
+/// much is left. All of them together hold up the drain for half of the budget at most.
 ///
-/// They do not run in a successor that stops before it serves: its predecessor serves on, with its entry in the registry.
-/// They run at a hand-over, too, where a successor serves already: what is about the service rather
-/// than this process looks at `graceful::shutdown().reason()` for [`Reason::HandedOver`].
+/// They do not run in a successor that stops before it serves: its predecessor serves on, with its entry
+/// in the registry. They run at a hand-over, too, where a successor serves already: what is about the
+/// service rather than this process looks at `graceful::shutdown().reason()` for [`Reason::HandedOver`].
 ///
 /// [`Reason::HandedOver`]: crate::Reason::HandedOver
 ///
