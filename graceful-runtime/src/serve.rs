@@ -12,6 +12,7 @@ mod http2;
 pub(crate) mod leaving;
 pub(crate) mod limits;
 pub(crate) mod options;
+mod parking;
 mod policy;
 mod requests;
 mod running;
@@ -144,6 +145,91 @@ impl<S> Serve<S> {
     /// ```
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.0.options.header_timeout = timeout;
+        self
+    }
+
+    /// Limits how long a connection may be idle between two requests (75 s); [`Duration::ZERO`] is no limit.
+    ///
+    /// Then it is closed, unless something has come. A request that its client sends at that very moment is lost, which
+    /// HTTP/1 cannot prevent (RFC 9112, section 9.5); so the limit has to be longer than the client's or the proxy's own:
+    /// 60 s is usual there, Google's load balancers have 600 s. The default is that of nginx. Over HTTP/2 the client is told first.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use graceful::doc::app;
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = graceful::bind("127.0.0.1:3000").await?;
+    /// graceful::serve(listener, app()).keep_alive_timeout(Duration::from_secs(620)).await
+    /// # }
+    /// ```
+    pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
+        self.0.options.keep_alive_timeout = (!timeout.is_zero()).then_some(timeout);
+        self
+    }
+
+    /// Limits how many requests a connection may bring (no limit).
+    ///
+    /// The last response says `connection: close`, unless a further request has come already, which is answered first; an
+    /// HTTP/2 client gets a GOAWAY, and its requests are answered. Nothing is lost. The client opens another connection, and a
+    /// balancer may choose another server for it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `count` is 0: such a server could serve nobody.
+    ///
+    /// ```no_run
+    /// # use graceful::doc::app;
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = graceful::bind("127.0.0.1:3000").await?;
+    /// graceful::serve(listener, app()).max_requests(10_000).await
+    /// # }
+    /// ```
+    pub fn max_requests(mut self, count: u64) -> Self {
+        assert!(count > 0, "`max_requests(0)` would serve nobody");
+        self.0.options.life.get_or_insert_default().max_requests = Some(count);
+        self
+    }
+
+    /// Limits how old a connection may get (no limit), for each by up to a tenth more or less, so that those which were
+    /// opened together do not end together.
+    ///
+    /// It ends with the first response after that, as with [`max_requests`](Self::max_requests); one that is idle is left
+    /// to [`keep_alive_timeout`](Self::keep_alive_timeout), as a close could lose a request.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `age` is zero: such a server could serve nobody.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use graceful::doc::app;
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = graceful::bind("127.0.0.1:3000").await?;
+    /// graceful::serve(listener, app()).max_connection_age(Duration::from_secs(600)).await
+    /// # }
+    /// ```
+    pub fn max_connection_age(mut self, age: Duration) -> Self {
+        assert!(!age.is_zero(), "`max_connection_age(0)` would serve nobody");
+        self.0.options.life.get_or_insert_default().max_age = Some(age);
+        self
+    }
+
+    /// Chooses how long after a response an idle connection of HTTP/1 stays ready for the next request (5 ms).
+    ///
+    /// Then it is *parked*: its buffers are given up, which makes it some 2 KB of memory in place of 16 KB, and costs its
+    /// next request about as much processor time as another request. For a client that comes again soon after that, the
+    /// time is doubled, up to 1 s; so there is hardly ever a reason to change it. [`Duration::MAX`] never parks.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use graceful::doc::app;
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = graceful::bind("127.0.0.1:3000").await?;
+    /// graceful::serve(listener, app()).park_after(Duration::from_millis(50)).await
+    /// # }
+    /// ```
+    pub fn park_after(mut self, idle: Duration) -> Self {
+        self.0.options.park_after = idle;
         self
     }
 

@@ -21,6 +21,9 @@ pub struct Status {
     pub requests: usize,
     /// Connections of [`serve`](crate::serve()) and of an adapted server, whatever they are doing.
     pub connections: usize,
+    /// Those of them that wait for a request and have given up their buffers; see
+    /// [`park_after`](crate::Serve::park_after).
+    pub parked: usize,
     /// Tracked tasks that run.
     pub tasks: usize,
 }
@@ -42,6 +45,7 @@ pub fn status() -> Status {
         phase: lifecycle.phase(),
         requests: lifecycle.tally.in_flight(),
         connections: servers.iter().map(|server| server.connection_count()).sum(),
+        parked: lifecycle.tally.parked(),
         tasks: lifecycle.tasks.len(),
     }
 }
@@ -84,11 +88,12 @@ impl fmt::Display for Status {
             phase,
             requests,
             connections,
+            parked,
             tasks,
         } = self;
         write!(
             f,
-            "{phase:?}: {}, {}, {}",
+            "{phase:?}: {}, {} ({parked} parked), {}",
             count(*requests, "request"),
             count(*connections, "connection"),
             count(*tasks, "task")

@@ -2,9 +2,10 @@
 //!
 //! A timer of the runtime is dear, and rounds up to whole milliseconds, so there is none for what is over.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A timer that is made at the first poll, and moved when the limit moves.
@@ -14,7 +15,6 @@ pub(crate) struct Timer(Option<Pin<Box<Sleep>>>);
 impl Timer {
     /// Ready when `limit` has passed.
     pub(crate) fn poll(&mut self, limit: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        // Not left to the timer alone, which keeps a task waiting that has done much without a pause.
         if limit <= Instant::now() {
             return Poll::Ready(());
         }
@@ -22,7 +22,14 @@ impl Timer {
         if sleep.deadline() != limit {
             sleep.as_mut().reset(limit);
         }
-        sleep.as_mut().poll(cx)
+        // Or else a task that has done much without a pause would be kept waiting, by a timer that does not run.
+        pin!(unconstrained(sleep.as_mut())).poll(cx)
+    }
+
+    /// Tells whether it has been polled, and has not fired since.
+    #[inline]
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.as_ref().is_some_and(|sleep| !sleep.is_elapsed())
     }
 }
 

@@ -11,6 +11,8 @@ use crate::text::count;
 pub(crate) struct Tally {
     /// Those whose responses have not been handed to the kernel.
     in_flight: AtomicUsize,
+    /// Idle connections that hyper does not have.
+    parked: AtomicUsize,
     /// Those that were answered since the trigger.
     finished: AtomicUsize,
     /// Those that had begun to come since the trigger, and did not come to their end in time.
@@ -32,6 +34,18 @@ impl Tally {
 
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn park(&self) {
+        self.parked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unpark(&self) {
+        self.parked.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn parked(&self) -> usize {
+        self.parked.load(Ordering::Relaxed)
     }
 
     pub(crate) fn add_finished(&self, count: usize) {

@@ -33,6 +33,7 @@ use super::framing::{Awaits, Framing, Told};
 use super::limits::HEAD_LIMIT;
 use super::policy::Policy;
 use crate::lifecycle::server::{Activity, View};
+use crate::lifecycle::tally::Tally;
 use crate::model::phase::Phase;
 use crate::model::stage::{InFlightCount, Stage};
 use crate::net::stream::{Peer, Stream};
@@ -75,6 +76,16 @@ enum Protocol {
     Http2,
     /// Whatever it was upgraded to.
     Upgraded,
+}
+
+/// Counts a connection as parked until it is dropped.
+#[derive(Debug)]
+pub(super) struct Parked<'a>(&'a Tally);
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.unpark();
+    }
 }
 
 impl Connection {
@@ -186,6 +197,14 @@ impl Connection {
     pub(crate) fn becomes_http2(&self) {
         self.state().following.unfollow();
         self.set_protocol(Protocol::Http2);
+    }
+
+    /// Follows requests no longer, and keeps nothing for it: nothing has come of the next one.
+    pub(super) fn park(&self) -> Parked<'_> {
+        self.state().following = Following::Nothing { has_body: false };
+        let tally = &self.policy.lifecycle.tally;
+        tally.park();
+        Parked(tally)
     }
 
     fn set_protocol(&self, protocol: Protocol) {
@@ -453,7 +472,27 @@ impl Connection {
     /// nothing.
     #[inline]
     pub(crate) fn is_last_response(&self) -> bool {
-        self.has_reached(Stage::LameDuck) && !self.is_http2() && !self.has_more_requests()
+        let is_leaving = self.has_reached(Stage::LameDuck)
+            || (self.policy.options.life.is_some() && self.has_had_its_life());
+        is_leaving && !self.is_http2() && !self.has_more_requests()
+    }
+
+    /// Tells whether it is as old, or has brought as many requests, as it may.
+    #[cold]
+    pub(super) fn has_had_its_life(&self) -> bool {
+        let Some(life) = self.policy.options.life else {
+            return false;
+        };
+        let is_spent = |max| self.state().ledger.begun >= max;
+        life.max_requests.is_some_and(is_spent)
+            || self.life_end().is_some_and(|end| end <= Instant::now())
+    }
+
+    /// Returns when it is as old as it may be.
+    pub(super) fn life_end(&self) -> Option<Instant> {
+        let max_age = self.policy.options.life?.max_age?;
+        self.accepted
+            .checked_add(self.policy.spread(max_age, self.accepted))
     }
 
     /// Tells whether a further request has been received, or may have been.
@@ -481,6 +520,17 @@ impl Connection {
     #[cfg(feature = "tls")]
     pub(super) fn note_activity(&self) {
         self.state().ledger.last_active = Instant::now();
+    }
+
+    /// Returns until when the connection may be idle; `None` where that has no limit.
+    pub(super) fn idle_end(&self) -> Option<Instant> {
+        let ledger = &self.state().ledger;
+        match ledger.begun {
+            0 => Some(self.accepted + self.policy.options.header_timeout),
+            _ => ledger
+                .last_active
+                .checked_add(self.policy.options.keep_alive_timeout?),
+        }
     }
 
     /// Returns when the last request ended, or the connection was accepted.

@@ -22,6 +22,7 @@ use super::connection::Connection;
 use super::first_bytes::{First, first_bytes};
 use super::http1::{self, Ended};
 use super::http2;
+use super::parking::ParkingDelay;
 use super::security::{Security, secure};
 use super::service::HttpService;
 use super::transport::Transport;
@@ -57,7 +58,7 @@ async fn serve<S: HttpService>(
         return;
     };
     let stream = exchange(stream, connection, service).await;
-    close(stream, connection).await;
+    Box::pin(close(stream, connection)).await;
 }
 
 /// Exchanges requests and responses; returns the socket when it is to be closed.
@@ -66,24 +67,29 @@ async fn exchange<S: HttpService>(
     connection: &Arc<Connection>,
     service: S,
 ) -> Stream {
-    let mut is_http1 = false;
+    let mut parked = None;
+    let mut delay = ParkingDelay::of(connection.policy.options);
     loop {
-        match first_bytes(&mut stream, is_http1, connection).await {
+        let first = first_bytes(&mut stream, parked.is_some(), connection).await;
+        if parked.take().is_some() {
+            delay.learn(connection.last_active().elapsed());
+        }
+        match first {
             First::Nothing => return stream,
             First::TooSlow => return too_slow(stream, connection).await,
             First::Http2(bytes) => {
                 let io = Transport::new(stream, bytes, Arc::clone(connection));
-                // Boxed, so that it takes no room in the many connections of HTTP/1.
                 Box::pin(http2::exchange(io, service, connection)).await;
                 return connection.returned().await;
             }
             First::Http1(bytes) => {
-                is_http1 = true;
                 let io = Transport::new(stream, bytes, Arc::clone(connection));
-                let ended = http1::exchange(io, service.clone(), connection).await;
+                // Boxed, so that it takes no room in the many connections that are idle.
+                let http1 = Box::pin(http1::exchange(io, service.clone(), connection, delay));
+                let ended = http1.await;
                 stream = connection.returned().await;
                 match ended {
-                    Ended::Idle => {}
+                    Ended::Idle => parked = Some(connection.park()),
                     Ended::Closed => return stream,
                     Ended::TooSlow => return too_slow(stream, connection).await,
                 }

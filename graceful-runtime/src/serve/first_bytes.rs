@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -16,6 +17,9 @@ use crate::timer::Timer;
 
 /// The first bytes of HTTP/2 (RFC 9113, section 3.4).
 pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How many bytes are read at once: most request heads, whole.
+const READ_MAX: usize = 8 << 10;
 
 /// How far the first bytes of a connection are those of HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +61,7 @@ pub(super) async fn first_bytes(
     connection: &Connection,
 ) -> First {
     let mut first = FirstBytes {
-        bytes: [0; HTTP2_PREFACE.len()],
-        length: 0,
+        bytes: Vec::new(),
         is_http1,
         patience: HeadPatience::default(),
     };
@@ -68,8 +71,8 @@ pub(super) async fn first_bytes(
 }
 
 struct FirstBytes {
-    bytes: [u8; HTTP2_PREFACE.len()],
-    length: usize,
+    /// What has come, unless it is a whole preface or anything of HTTP/1.
+    bytes: Vec<u8>,
     is_http1: bool,
     patience: HeadPatience,
 }
@@ -108,26 +111,26 @@ impl FirstBytes {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(&mut self.bytes[self.length..]);
+        // On the stack, so that a connection that waits keeps no memory for it.
+        let mut buffer = [MaybeUninit::uninit(); READ_MAX];
+        let mut buffer = ReadBuf::uninit(&mut buffer);
         ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
-        let count = buffer.filled().len();
-        self.length += count;
+        self.bytes.extend_from_slice(buffer.filled());
         self.skip_empty_lines();
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     /// Throws away empty lines, which are the beginning of nothing; only HTTP/1 allows them (RFC 9112,
     /// section 2.2).
     fn skip_empty_lines(&mut self) {
         while let Some(length) = self.empty_line() {
-            self.bytes.copy_within(length..self.length, 0);
-            self.length -= length;
+            self.bytes.drain(..length);
             self.is_http1 = true;
         }
     }
 
     fn empty_line(&self) -> Option<usize> {
-        match &self.bytes[..self.length] {
+        match &self.bytes[..] {
             [b'\n', ..] => Some(1),
             [b'\r', b'\n', ..] => Some(2),
             _ => None,
@@ -136,21 +139,21 @@ impl FirstBytes {
 
     /// Tells whether something has come but the beginning of an empty line.
     fn has_begun(&self) -> bool {
-        !matches!(self.bytes[..self.length], [] | [b'\r'])
+        !matches!(self.bytes[..], [] | [b'\r'])
     }
 
-    fn tell(&self) -> Option<First> {
-        let bytes = &self.bytes[..self.length];
+    fn tell(&mut self) -> Option<First> {
         if !self.has_begun() {
-            None
-        } else if self.is_http1 {
-            Some(First::Http1(Bytes::copy_from_slice(bytes)))
-        } else {
-            match preface(0, bytes) {
-                Preface::Part(_) => None,
-                Preface::Whole => Some(First::Http2(Bytes::from_static(HTTP2_PREFACE))),
-                Preface::Other => Some(First::Http1(Bytes::copy_from_slice(bytes))),
-            }
+            return None;
+        }
+        let preface = match self.is_http1 {
+            true => Preface::Other,
+            false => preface(0, &self.bytes),
+        };
+        match preface {
+            Preface::Part(_) => None,
+            Preface::Whole => Some(First::Http2(mem::take(&mut self.bytes).into())),
+            Preface::Other => Some(First::Http1(mem::take(&mut self.bytes).into())),
         }
     }
 }
@@ -178,8 +181,10 @@ impl HeadPatience {
 
     /// Ready when the time is up.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<()> {
-        let limit = self.limit(connection);
-        self.timer.poll(limit, cx)
+        match self.limit(connection) {
+            Some(limit) => self.timer.poll(limit, cx),
+            None => Poll::Pending,
+        }
     }
 
     /// Tells whether a connection whose time is up has sent something all the same.
@@ -211,16 +216,17 @@ impl HeadPatience {
         .await
     }
 
-    fn limit(&self, connection: &Connection) -> Instant {
+    fn limit(&self, connection: &Connection) -> Option<Instant> {
         let header_timeout = connection.policy.options.header_timeout;
         // A request may begin in the moment in which the one before it ends.
         let began = self.began.map(|began| began.max(connection.last_active()));
-        match (connection.drain_began(), began, self.last_look) {
+        Some(match (connection.drain_began(), began, self.last_look) {
             (_, _, Some(last_look)) => last_look,
-            (None, began, _) => began.unwrap_or_else(|| connection.accepted()) + header_timeout,
+            (None, Some(began), _) => began + header_timeout,
+            (None, None, _) => return connection.idle_end(),
             (Some(drain), Some(began), _) => connection.policy.head_end(drain.max(began)),
             (Some(_), None, _) => connection.grace_end(),
-        }
+        })
     }
 }
 

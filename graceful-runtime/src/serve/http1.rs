@@ -12,13 +12,14 @@ use super::connection::Connection;
 use super::first_bytes::HeadPatience;
 use super::framing::Awaits;
 use super::limits::HEAD_LIMIT;
+use super::parking::{ParkingDelay, UntilParked};
 use super::service::{HttpService, Tracked};
 use super::transport::Transport;
 use crate::timer::Timer;
 
 /// How hyper's part of an HTTP/1 connection came to its end.
 pub(super) enum Ended {
-    /// A drain found it waiting for a request of which nothing has come.
+    /// It waits for a request of which nothing has come, and is to be parked, or drained.
     Idle,
     Closed,
     /// The rest of a request head did not come in its time.
@@ -29,6 +30,7 @@ pub(super) async fn exchange<S: HttpService>(
     io: Transport,
     service: S,
     connection: &Arc<Connection>,
+    delay: ParkingDelay,
 ) -> Ended {
     connection.becomes_http1();
     let service = Tracked::new(service, Arc::clone(connection));
@@ -41,6 +43,7 @@ pub(super) async fn exchange<S: HttpService>(
         .with_upgrades();
     let mut patience = None;
     let mut timer = Timer::default();
+    let mut until_parked = UntilParked::new(delay);
     let ended = poll_fn(|cx| {
         if Pin::new(&mut hyper).poll(cx).is_ready() {
             // What went wrong, if anything, is the client's business and has been answered by hyper.
@@ -54,7 +57,7 @@ pub(super) async fn exchange<S: HttpService>(
         // The usual case, in which nobody looks at what has come.
         if drain.is_none() && !connection.may_have_begun() {
             patience = None;
-            return Poll::Pending;
+            ready!(until_parked.poll(cx, connection));
         }
         let awaits = connection.awaits();
         if awaits != Awaits::RestOfHead {
@@ -62,6 +65,7 @@ pub(super) async fn exchange<S: HttpService>(
         }
         match (awaits, drain) {
             (Awaits::Request, Some(_)) => Poll::Ready(Ended::Idle),
+            (Awaits::Request, None) => until_parked.poll(cx, connection).map(|()| Ended::Idle),
             (Awaits::RestOfHead, _) => {
                 let patience = patience.get_or_insert_with(HeadPatience::begun);
                 ready!(patience.poll(cx, connection));
@@ -73,7 +77,7 @@ pub(super) async fn exchange<S: HttpService>(
                 ready!(timer.poll(limit, cx));
                 Poll::Ready(Ended::Closed)
             }
-            (_, None) => Poll::Pending,
+            (Awaits::RestOfBody | Awaits::Unknown, None) => Poll::Pending,
         }
     })
     .await;

@@ -1,5 +1,6 @@
 //! How one server treats its connections: what its user has chosen, and how far it has come in ending them.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub(crate) struct Policy {
     pub(super) options: Options,
     pub(super) stage: CurrentStage,
     drain: OnceLock<DrainBegin>,
+    /// For what is to be different for each connection.
+    random: RandomState,
     /// Streams of HTTP/2 of which it is not known on what connection they are.
     pub(super) unmatched: UnmatchedEnds,
 }
@@ -38,12 +41,20 @@ impl Policy {
             options,
             stage: CurrentStage::new(),
             drain: OnceLock::new(),
+            random: RandomState::new(),
         }
     }
 
     #[inline]
     pub(crate) fn has_reached(&self, stage: Stage) -> bool {
         self.stage.has_reached(stage)
+    }
+
+    /// Returns a time that is up to a tenth shorter or longer, so that connections that were accepted together do not end
+    /// together.
+    pub(super) fn spread(&self, time: Duration, accepted: Instant) -> Duration {
+        let random = self.random.hash_one(accepted);
+        time / 10 * 9 + (time / 5).mul_f64(random as f64 / u64::MAX as f64)
     }
 
     /// Notes that the drain begins; only the first call counts.

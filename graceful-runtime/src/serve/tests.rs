@@ -2,6 +2,7 @@
 //! under test waits for, so that every bound can be asserted to the millisecond.
 
 mod bodies;
+mod parking;
 mod pipelines;
 pub(crate) mod races;
 
@@ -65,11 +66,19 @@ impl Pair {
 
     /// A pair between which so many bytes may be under way.
     fn with_room_for(bytes: usize) -> Self {
+        Self::of(Self::server(options()), bytes)
+    }
+
+    fn with(options: Options) -> Self {
+        Self::of(Self::server(options), 256 << 10)
+    }
+
+    fn server(options: Options) -> Arc<Shared> {
         let (lifecycle, _) = Lifecycle::new(
             Config::new().keep_alive_grace(GRACE).of_lifecycle(),
             Surroundings::default(),
         );
-        Self::of(Arc::new(Shared::new(lifecycle, options())), bytes)
+        Arc::new(Shared::new(lifecycle, options))
     }
 
     /// A pair whose connection is one more of the same server.
@@ -371,7 +380,8 @@ async fn a_preface_behind_an_empty_line_is_not_http2() {
     pair.client.write_all(HTTP2_PREFACE).await.unwrap();
     let mut rest = Vec::new();
     pair.client.read_to_end(&mut rest).await.unwrap();
-    assert!(rest.starts_with(b"HTTP/1.1 400"), "{rest:?}");
+    // hyper closes without a word, and no frame of HTTP/2 comes.
+    assert_eq!(rest, b"");
 }
 
 #[tokio::test(start_paused = true)]
@@ -419,7 +429,7 @@ async fn http1_does_not_turn_into_http2() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_head_is_bounded_without_a_drain_too() {
-    let mut pair = Pair::idle_for(HEADER_TIMEOUT * 3).await;
+    let mut pair = Pair::idle_for(HEADER_TIMEOUT * 2).await;
     pair.send("GET / HTTP/1.1\r\nhost:").await;
     let (rest, took) = pair.rest().await;
     assert!(rest.starts_with("HTTP/1.1 408"), "{rest}");

@@ -17,6 +17,8 @@ pub(super) struct Ledger {
     unmade: Vec<InFlight>,
     /// The request by which the connection was upgraded.
     pub(super) upgraded_by: Option<InFlight>,
+    /// How many requests there have been.
+    pub(super) begun: u64,
     /// When the last request ended, or the connection was accepted.
     pub(super) last_active: Instant,
 }
@@ -29,6 +31,7 @@ impl Ledger {
             is_owing: false,
             unmade: Vec::new(),
             upgraded_by: None,
+            begun: 0,
             last_active: accepted,
         }
     }
@@ -40,6 +43,7 @@ impl Ledger {
             true => self.forget(),
             false => 0,
         };
+        self.begun += 1;
         (self.in_flight.insert(request), over)
     }
 
