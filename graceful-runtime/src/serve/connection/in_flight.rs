@@ -184,7 +184,7 @@ impl Connection {
     /// Notes that the response switches protocols, for the rest of the connection.
     fn upgrade(&self, key: Key) {
         let mut state = self.state();
-        state.ledger.upgraded_by = state.ledger.in_flight.get(key).cloned();
+        state.ledger.upgraded_by = state.ledger.in_flight.get(key).cloned().map(Box::new);
         state.following.unfollow();
         drop(state);
         self.set_protocol(Protocol::Upgraded);

@@ -5,18 +5,18 @@ use tokio::time::Instant;
 use crate::lifecycle::request::InFlight;
 use crate::serve::requests::{Key, Requests};
 
-/// The requests of one connection. Callers bring the tally up to date by what its methods return.
+/// The requests of one connection. What few connections have is boxed, since idle ones are many. Callers bring the tally up to date by what its methods return.
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) in_flight: Requests,
     /// The last request, where its response is so large that it may not have been written yet.
-    unwritten: Option<InFlight>,
+    unwritten: Option<Box<InFlight>>,
     /// Responses have not been written that were too small to keep their requests for; how many is not known.
     is_owing: bool,
     /// Requests of HTTP/2 that ended in the drain before their responses were made to their end.
     unmade: Vec<InFlight>,
     /// The request by which the connection was upgraded.
-    pub(super) upgraded_by: Option<InFlight>,
+    pub(super) upgraded_by: Option<Box<InFlight>>,
     /// How many requests there have been.
     pub(super) begun: u64,
     /// When the last request ended, or the connection was accepted.
@@ -62,8 +62,8 @@ impl Ledger {
     }
 
     /// Keeps a request whose response may not have been written yet; returns the one that was kept before.
-    pub(super) fn keep_unwritten(&mut self, request: InFlight) -> Option<InFlight> {
-        self.unwritten.replace(request)
+    pub(super) fn keep_unwritten(&mut self, request: InFlight) -> Option<Box<InFlight>> {
+        self.unwritten.replace(Box::new(request))
     }
 
     /// Notes whether responses are owed that were too small to keep their requests for; tells whether that has changed.
@@ -85,7 +85,7 @@ impl Ledger {
     }
 
     /// Takes out what is kept of requests that have ended.
-    pub(super) fn settle(&mut self) -> (Option<InFlight>, Vec<InFlight>) {
+    pub(super) fn settle(&mut self) -> (Option<Box<InFlight>>, Vec<InFlight>) {
         (self.unwritten.take(), std::mem::take(&mut self.unmade))
     }
 
@@ -93,7 +93,7 @@ impl Ledger {
     pub(super) fn named(&self) -> Vec<InFlight> {
         self.in_flight
             .iter()
-            .chain(&self.unwritten)
+            .chain(self.unwritten.as_deref())
             .cloned()
             .collect()
     }
