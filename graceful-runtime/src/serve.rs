@@ -20,6 +20,7 @@ mod security;
 pub(crate) mod service;
 pub(crate) mod shared;
 mod streams;
+mod sweep;
 mod taking;
 #[cfg(feature = "tls")]
 mod tls;

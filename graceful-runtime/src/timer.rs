@@ -31,6 +31,10 @@ impl Timer {
     pub(crate) fn is_running(&self) -> bool {
         self.0.as_ref().is_some_and(|sleep| !sleep.is_elapsed())
     }
+
+    pub(crate) fn has_fired(&self) -> bool {
+        self.0.as_ref().is_some_and(|sleep| sleep.is_elapsed())
+    }
 }
 
 /// Waits until `limit`, not at all where that has passed.

@@ -84,9 +84,8 @@ async fn exchange<S: HttpService>(
             }
             First::Http1(bytes) => {
                 let io = Transport::new(stream, bytes, Arc::clone(connection));
-                // Boxed, so that it takes no room in the many connections that are idle.
-                let http1 = Box::pin(http1::exchange(io, service.clone(), connection, delay));
-                let ended = http1.await;
+                let hyper = http1::begin(io, service.clone(), connection);
+                let ended = http1::exchange(hyper, connection, delay).await;
                 stream = connection.returned().await;
                 match ended {
                     Ended::Idle => parked = Some(connection.park()),

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
-use hyper::server::conn::http1::Builder;
+use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper_util::rt::TokioIo;
 
 use super::connection::Connection;
@@ -26,26 +26,38 @@ pub(super) enum Ended {
     TooSlow,
 }
 
-pub(super) async fn exchange<S: HttpService>(
+/// hyper's part of a connection of HTTP/1.
+type Hyper<S> = UpgradeableConnection<TokioIo<Transport>, Tracked<S>>;
+
+/// Has hyper take over a connection. It is boxed, so that it takes no room in the many connections that are idle.
+pub(super) fn begin<S: HttpService>(
     io: Transport,
     service: S,
     connection: &Arc<Connection>,
-    delay: ParkingDelay,
-) -> Ended {
+) -> Box<Hyper<S>> {
     connection.becomes_http1();
     let service = Tracked::new(service, Arc::clone(connection));
     // Without `half_close` hyper would read in the middle of every request, to notice that the client has
     // gone, and allocate a buffer for it. `Transport` notices that as well, and only where a handler takes
     // its time.
-    let mut hyper = Builder::new()
+    let hyper = Builder::new()
         .half_close(io.notices_the_end() || connection.policy.options.half_close)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
+    Box::new(hyper)
+}
+
+/// Exchanges requests and responses until the connection is idle for its `delay`, or over.
+pub(super) async fn exchange<S: HttpService>(
+    mut hyper: Box<Hyper<S>>,
+    connection: &Arc<Connection>,
+    delay: ParkingDelay,
+) -> Ended {
     let mut patience = None;
     let mut timer = Timer::default();
     let mut until_parked = UntilParked::new(delay);
     let ended = poll_fn(|cx| {
-        if Pin::new(&mut hyper).poll(cx).is_ready() {
+        if Pin::new(&mut *hyper).poll(cx).is_ready() {
             // What went wrong, if anything, is the client's business and has been answered by hyper.
             return Poll::Ready(Ended::Closed);
         }

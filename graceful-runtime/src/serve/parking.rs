@@ -1,10 +1,14 @@
 //! When a connection that waits for a request is taken from hyper, which keeps some 14 KB for each.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::connection::Connection;
 use super::options::Options;
+use super::sweep::Busy;
 use crate::timer::Timer;
 
 /// A connection that was parked for less than so many times its delay would better have stayed.
@@ -38,46 +42,70 @@ impl ParkingDelay {
 
     /// Learns from a request that came when the connection had been idle for so long, and was parked.
     pub(super) fn learn(&mut self, idle: Duration) {
-        let longest = DELAY_MAX.max(self.shortest);
         self.now = match idle < self.now.saturating_mul(SOON) {
-            true => self.now.saturating_mul(2).min(longest),
+            true => longer(self.now),
             false => self.shortest,
         };
     }
+}
+
+fn longer(delay: Duration) -> Duration {
+    delay.saturating_mul(2).min(DELAY_MAX).max(delay)
 }
 
 /// Waits until a connection that hyper has is to be parked.
 #[derive(Debug)]
 pub(super) struct UntilParked {
     delay: Duration,
-    timer: Timer,
+    look: Look,
+}
+
+/// When it is looked next whether a connection has been idle for its delay.
+#[derive(Debug)]
+enum Look {
+    /// When the timer fires.
+    Timed(Timer),
+    /// Requests came while that ran, and perhaps go on coming: when a sweep finds it idle.
+    Swept(Arc<Busy>),
+    /// It was idle for so long.
+    Over,
 }
 
 impl UntilParked {
     pub(super) fn new(delay: ParkingDelay) -> Self {
         Self {
             delay: delay.now,
-            timer: Timer::default(),
+            look: Look::Timed(Timer::default()),
         }
     }
 
     /// Ready when the last request of an idle connection has ended so long ago.
-    ///
-    /// The timer is not moved with each request: it is looked at when it has fired.
     #[inline]
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<()> {
-        match self.timer.is_running() {
-            true => Poll::Pending,
-            false => self.look(cx, connection),
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, connection: &Arc<Connection>) -> Poll<()> {
+        match &self.look {
+            Look::Timed(timer) if timer.is_running() => Poll::Pending,
+            Look::Swept(busy) if !busy.take_idle() => Poll::Pending,
+            _ => self.look(cx, connection),
         }
     }
 
     #[cold]
-    fn look(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<()> {
+    fn look(&mut self, cx: &mut Context<'_>, connection: &Arc<Connection>) -> Poll<()> {
         let Some(limit) = connection.last_active().checked_add(self.delay) else {
             return Poll::Pending;
         };
-        self.timer.poll(limit, cx)
+        match &mut self.look {
+            _ if limit <= Instant::now() => {
+                self.look = Look::Over;
+                Poll::Ready(())
+            }
+            Look::Timed(timer) if !timer.has_fired() => timer.poll(limit, cx),
+            Look::Swept(_) => Poll::Pending,
+            Look::Timed(_) | Look::Over => {
+                self.look = Look::Swept(Busy::new(connection));
+                Poll::Pending
+            }
+        }
     }
 }
 
