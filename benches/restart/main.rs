@@ -1,0 +1,32 @@
+//! What a restart costs: how soon the new process answers, what clients notice, and what is left behind.
+//!
+//! `cargo bench -p graceful-benches --bench restart`
+
+mod clients;
+mod family;
+mod one_client;
+mod remains;
+mod take_over;
+
+use std::io;
+
+use graceful_benches::args::Args;
+use graceful_benches::process::{self, ECDYSIS, GRACEFUL_RESTART};
+use graceful_benches::table::Table;
+use rustix::process::{getpid, set_child_subreaper};
+
+fn main() -> io::Result<()> {
+    let args = Args::from_env();
+    let runs = args.number("--runs", 21, 1);
+    let restarts = args.number("--restarts", 100, 2);
+    let programs = process::built([GRACEFUL_RESTART, ECDYSIS]);
+    // So that a process whose parent has ended can be waited for here.
+    set_child_subreaper(Some(getpid()))?;
+
+    let mut table = Table::new("restarts", programs.iter().map(|program| program.name));
+    take_over::rows(&mut table, &programs, runs)?;
+    one_client::rows(&mut table, &programs, restarts)?;
+    remains::rows(&mut table, &programs, restarts)?;
+    print!("{table}");
+    Ok(())
+}
