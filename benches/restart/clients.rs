@@ -22,6 +22,10 @@ pub(crate) struct Clients {
 pub(crate) struct Seen {
     /// Microseconds from the wish to send, the connect included where one was needed, to the last byte.
     pub(crate) times: Vec<f64>,
+    /// Connections that they had to open.
+    pub(crate) opened: usize,
+    /// Responses that announced the end of the connection.
+    pub(crate) closing: usize,
     /// Requests that were sent and not answered completely.
     pub(crate) lost: usize,
     /// Connects that were refused.
@@ -75,6 +79,8 @@ impl Clients {
 impl Seen {
     fn add(&mut self, other: Self) {
         self.times.extend(other.times);
+        self.opened += other.opened;
+        self.closing += other.closing;
         self.lost += other.lost;
         self.refused += other.refused;
     }
@@ -112,7 +118,10 @@ impl Client {
         match connection.round_trip() {
             Ok(next) => {
                 self.seen.times.push(begin.elapsed().as_secs_f64() * 1e6);
-                self.connection = (next == Next::KeepAlive).then_some(connection);
+                match next {
+                    Next::KeepAlive => self.connection = Some(connection),
+                    Next::Close => self.seen.closing += 1,
+                }
             }
             Err(_) => self.seen.lost += 1,
         }
@@ -122,7 +131,9 @@ impl Client {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        Connection::open(self.address)
+        let connection = Connection::open(self.address)?;
+        self.seen.opened += 1;
+        Ok(connection)
     }
 }
 

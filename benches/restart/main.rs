@@ -2,6 +2,7 @@
 //!
 //! `cargo bench -p graceful-benches --bench restart`
 
+mod busy_clients;
 mod clients;
 mod family;
 mod one_client;
@@ -19,14 +20,24 @@ fn main() -> io::Result<()> {
     let args = Args::from_env();
     let runs = args.number("--runs", 21, 1);
     let restarts = args.number("--restarts", 100, 2);
+    let busy_restarts = args.number("--busy-restarts", 50, 2);
     let programs = process::built([GRACEFUL_RESTART, ECDYSIS]);
     // So that a process whose parent has ended can be waited for here.
     set_child_subreaper(Some(getpid()))?;
 
     let mut table = Table::new("restarts", programs.iter().map(|program| program.name));
-    take_over::rows(&mut table, &programs, runs)?;
-    one_client::rows(&mut table, &programs, restarts)?;
-    remains::rows(&mut table, &programs, restarts)?;
+    if args.includes("take-over") {
+        take_over::rows(&mut table, &programs, runs)?;
+    }
+    if args.includes("one-client") {
+        one_client::rows(&mut table, &programs, restarts)?;
+    }
+    if args.includes("busy-clients") {
+        busy_clients::rows(&mut table, &programs, busy_restarts)?;
+    }
+    if args.includes("remains") {
+        remains::rows(&mut table, &programs, restarts)?;
+    }
     print!("{table}");
     Ok(())
 }

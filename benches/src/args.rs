@@ -24,6 +24,12 @@ impl Args {
         self.quick
     }
 
+    /// Whether `part` of the measurement is wanted: where `--only` names one, no other is.
+    pub fn includes(&self, part: &str) -> bool {
+        let only = self.words.iter().position(|word| word == "--only");
+        only.is_none_or(|at| self.words.get(at + 1).is_some_and(|word| word == part))
+    }
+
     /// Returns the number given as `name NUMBER`, or else the default of this mode.
     ///
     /// # Panics
