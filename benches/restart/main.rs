@@ -5,6 +5,7 @@
 mod busy_clients;
 mod clients;
 mod family;
+mod idle_connections;
 mod one_client;
 mod remains;
 mod take_over;
@@ -21,6 +22,7 @@ fn main() -> io::Result<()> {
     let runs = args.number("--runs", 21, 1);
     let restarts = args.number("--restarts", 100, 2);
     let busy_restarts = args.number("--busy-restarts", 50, 2);
+    let connections = args.number("--connections", 10_000, 500);
     let programs = process::built([GRACEFUL_RESTART, ECDYSIS]);
     // So that a process whose parent has ended can be waited for here.
     set_child_subreaper(Some(getpid()))?;
@@ -34,6 +36,9 @@ fn main() -> io::Result<()> {
     }
     if args.includes("busy-clients") {
         busy_clients::rows(&mut table, &programs, busy_restarts)?;
+    }
+    if args.includes("idle-connections") {
+        idle_connections::rows(&mut table, &programs, connections)?;
     }
     if args.includes("remains") {
         remains::rows(&mut table, &programs, restarts)?;

@@ -1,10 +1,10 @@
 //! A blocking HTTP/1.1 client that sees exactly what became of its request.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// The request of every measurement; its answer has a body of two bytes.
 pub const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -14,6 +14,16 @@ pub const SLOW_REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 /// How long a connect, a write or a read may take before the client gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many connections are opened at the same time: fewer switches between the processes, and no
+/// full accept queue.
+const BATCH: usize = 100;
+
+/// Connections from one client address, which has some 28 000 ports.
+const PER_SOURCE: usize = 10_000;
+
+/// How long all of many connections may take to answer one request each.
+const ANSWERS_MAX: Duration = Duration::from_secs(20);
 
 /// Whether the connection may be used again after a complete response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +47,18 @@ impl Connection {
     ///
     /// Fails where the kernel refused the connection or did not answer in time.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// Connects from one of the addresses of the loopback interface.
+    fn open_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -131,13 +152,29 @@ impl Connection {
 ///
 /// Fails where a connection or a request does.
 pub fn open_many(address: SocketAddr, count: usize, used: bool) -> io::Result<Vec<Connection>> {
-    // A hundred at a time: fewer switches between the processes, and no full accept queue.
-    const BATCH: usize = 100;
     let mut connections = Vec::with_capacity(count);
+    open_up_to(&mut connections, address, count, used)?;
+    Ok(connections)
+}
+
+/// As [`open_many`], where some of the `count` are open already.
+///
+/// # Errors
+///
+/// As [`open_many`].
+pub fn open_up_to(
+    connections: &mut Vec<Connection>,
+    address: SocketAddr,
+    count: usize,
+    used: bool,
+) -> io::Result<()> {
     while connections.len() < count {
         let start = connections.len();
-        for _ in start..count.min(start + BATCH) {
-            connections.push(Connection::open(address)?);
+        for number in start..count.min(start + BATCH) {
+            connections.push(match source(number) {
+                Ipv4Addr::LOCALHOST => Connection::open(address)?,
+                source => Connection::open_from(source, address)?,
+            });
         }
         if used {
             connections[start..]
@@ -149,7 +186,35 @@ pub fn open_many(address: SocketAddr, count: usize, used: bool) -> io::Result<Ve
         }
         Connection::open(address)?.round_trip()?;
     }
-    Ok(connections)
+    Ok(())
+}
+
+/// The client address of one of many connections: 127.0.0.1, 127.0.0.2, …
+fn source(number: usize) -> Ipv4Addr {
+    let offset = u32::try_from(number / PER_SOURCE).expect("so many connections do not exist");
+    Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + offset)
+}
+
+/// Sends one more request on each of `connections`, and returns what those that answer have said.
+///
+/// However many stay silent, they are waited for only once.
+pub fn answers<T>(
+    connections: &mut [Connection],
+    receive: impl Fn(&mut Connection) -> io::Result<T>,
+) -> Vec<T> {
+    for connection in &mut *connections {
+        // Where this fails there is nothing to read either.
+        let _ = connection.send(REQUEST);
+    }
+    let end = Instant::now() + ANSWERS_MAX;
+    let answer = |connection: &mut Connection| {
+        // What has come until then is read also after the end.
+        let left = end.saturating_duration_since(Instant::now());
+        let limit = left.max(Duration::from_millis(1));
+        connection.stream.set_read_timeout(Some(limit))?;
+        receive(connection)
+    };
+    connections.iter_mut().flat_map(answer).collect()
 }
 
 /// Returns the length of the response that begins `bytes`, where its body begins, and what its head

@@ -254,15 +254,42 @@ impl Drop for Server {
 ///
 /// Fails where fewer than `needed` are allowed.
 pub fn allow_open_files(needed: usize) -> io::Result<()> {
+    let maximum = raise_open_files()?;
+    if maximum < needed {
+        return Err(io::Error::other(format!(
+            "{needed} open files are needed and {maximum} allowed; see `ulimit -Hn`"
+        )));
+    }
+    Ok(())
+}
+
+/// Raises the limit on open files as far as it goes, and returns how many of the `wanted`
+/// connections it allows: each of them is one file for the client and one for the server.
+///
+/// # Errors
+///
+/// Fails where the limit cannot be raised to what is allowed.
+pub fn allow_connections(wanted: usize) -> io::Result<usize> {
+    /// What a process needs for everything else.
+    const OTHERS: usize = 100;
+    Ok(wanted.min(raise_open_files()?.saturating_sub(OTHERS)))
+}
+
+/// What a table says about a number of connections that is smaller than what was asked for.
+pub fn shortfall(connections: usize, wanted: usize) -> String {
+    if connections < wanted {
+        format!(" (of {wanted} wanted: `ulimit -Hn` allows no more)")
+    } else {
+        String::new()
+    }
+}
+
+fn raise_open_files() -> io::Result<usize> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)?;
-    match limit.maximum {
-        Some(maximum) if maximum < needed as u64 => Err(io::Error::other(format!(
-            "{needed} open files are needed and {maximum} allowed; see `ulimit -Hn`"
-        ))),
-        _ => Ok(()),
-    }
+    let maximum = limit.maximum.map(usize::try_from);
+    Ok(maximum.and_then(Result::ok).unwrap_or(usize::MAX))
 }
 
 /// Waits until `file` is readable, and says whether it was within `limit`.
