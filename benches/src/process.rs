@@ -65,6 +65,11 @@ pub const BARE: Program = Program {
     name: "bare hyper-util",
     binary: "server-bare",
 };
+/// actix-web, where it has been built (feature `actix`).
+pub const ACTIX: Program = Program {
+    name: "actix-web",
+    binary: "server-actix",
+};
 /// axum's own server, made loss-free from outside.
 pub const AXUM_ADAPTER: Program = Program {
     name: "axum + adapter",
