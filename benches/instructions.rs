@@ -4,15 +4,21 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs};
+use std::{env, fs, thread};
 
 use graceful_benches::args::Args;
-use graceful_benches::client::Connection;
+use graceful_benches::client::{Connection, open_many};
 use graceful_benches::process::{self, AXUM, BARE, GRACEFUL, HYPER_UTIL, Program, Server};
 use graceful_benches::table::Table;
 use rustix::process::Signal;
+
+/// Connections that are idle at the same time, so that not each request has to be waited for.
+const CONNECTIONS: usize = 100;
+/// How long a connection is idle before its next request, at least.
+const IDLE_TIME: Duration = Duration::from_millis(50);
 
 fn main() -> io::Result<()> {
     if Command::new("valgrind").arg("--version").output().is_err() {
@@ -22,25 +28,53 @@ fn main() -> io::Result<()> {
     let args = Args::from_env();
     let requests = args.number("--requests", 5000, 200);
     let programs = process::built([BARE, GRACEFUL, HYPER_UTIL, AXUM]);
-    let counts = programs
+    let measured = programs
         .iter()
-        .map(|program| per_request(*program, requests))
+        .map(|program| Measured::of(*program, requests))
         .collect::<io::Result<Vec<_>>>()?;
 
-    let bare = counts[0].all;
-    let title = "instructions, one keep-alive connection";
+    let bare = measured[0].busy.all;
+    let title = "instructions per request";
     let mut table = Table::new(title, programs.iter().map(|program| program.name));
     let mut row =
-        |label, cell: &dyn Fn(&Count) -> String| table.row(label, counts.iter().map(cell));
-    row("per request", &|count| format!("{:.0}", count.all));
-    row("    beside bare hyper-util", &|count| {
-        format!("{:.3}", count.all / bare)
+        |label, cell: &dyn Fn(&Measured) -> String| table.row(label, measured.iter().map(cell));
+    row("one keep-alive connection", &|of| {
+        format!("{:.0}", of.busy.all)
     });
-    row("    of them in malloc and free", &|count| {
-        format!("{:.0}", count.allocator)
+    row("    beside bare hyper-util", &|of| {
+        format!("{:.3}", of.busy.all / bare)
+    });
+    row("    of them in malloc and free", &|of| {
+        format!("{:.0}", of.busy.allocator)
+    });
+    row("each connection idle for 50 ms before", &|of| {
+        format!("{:.0}", of.idle.all)
+    });
+    row("    beside one that was not idle", &|of| {
+        format!("{:.3}", of.idle.all / of.busy.all)
+    });
+    row("    of them in malloc and free", &|of| {
+        format!("{:.0}", of.idle.allocator)
     });
     print!("{table}");
     Ok(())
+}
+
+/// What one request costs.
+struct Measured {
+    /// On a connection that has just been answered.
+    busy: Count,
+    /// On a connection that nothing has come on for a while, with what that while itself costs.
+    idle: Count,
+}
+
+impl Measured {
+    fn of(program: Program, requests: usize) -> io::Result<Self> {
+        Ok(Self {
+            busy: per_request(program, requests, &BUSY)?,
+            idle: per_request(program, requests, &IDLE)?,
+        })
+    }
 }
 
 /// Instructions executed.
@@ -50,10 +84,47 @@ struct Count {
     allocator: f64,
 }
 
+/// What a client does.
+struct Load {
+    name: &'static str,
+    /// Sends so many requests and reads the responses.
+    run: fn(SocketAddr, usize) -> io::Result<()>,
+}
+
+const BUSY: Load = Load {
+    name: "busy",
+    run: one_after_the_other,
+};
+
+const IDLE: Load = Load {
+    name: "idle",
+    run: in_turns,
+};
+
+/// All requests on one connection.
+fn one_after_the_other(address: SocketAddr, requests: usize) -> io::Result<()> {
+    let mut connection = Connection::open(address)?;
+    (0..requests).try_for_each(|_| connection.round_trip().map(drop))
+}
+
+/// Each request on the connection that has been idle for the longest.
+fn in_turns(address: SocketAddr, requests: usize) -> io::Result<()> {
+    let mut connections = open_many(address, CONNECTIONS, true)?;
+    for number in 0..requests {
+        let turn = number % CONNECTIONS;
+        if turn == 0 {
+            // After the last one was answered, and so after all of them.
+            thread::sleep(IDLE_TIME);
+        }
+        connections[turn].round_trip()?;
+    }
+    Ok(())
+}
+
 /// Counts the difference that `requests` more requests make, so that start and end cancel out.
-fn per_request(program: Program, requests: usize) -> io::Result<Count> {
-    let once = count(program, requests)?;
-    let twice = count(program, 2 * requests)?;
+fn per_request(program: Program, requests: usize, load: &Load) -> io::Result<Count> {
+    let once = count(program, requests, load)?;
+    let twice = count(program, 2 * requests, load)?;
     Ok(Count {
         all: (twice.all - once.all) / requests as f64,
         allocator: (twice.allocator - once.allocator) / requests as f64,
@@ -61,9 +132,10 @@ fn per_request(program: Program, requests: usize) -> io::Result<Count> {
 }
 
 /// Returns the instructions of a whole process that answers `requests` requests.
-fn count(program: Program, requests: usize) -> io::Result<Count> {
+fn count(program: Program, requests: usize, load: &Load) -> io::Result<Count> {
     // Kept in the target directory for `callgrind_annotate`.
-    let name = format!("callgrind.out.{}", program.name.replace(' ', "-"));
+    let server = program.name.replace(' ', "-");
+    let name = format!("callgrind.out.{server}.{}", load.name);
     let output = env::current_exe()?.with_file_name(name);
     let mut command = Command::new("valgrind");
     command.arg("--tool=callgrind");
@@ -71,11 +143,7 @@ fn count(program: Program, requests: usize) -> io::Result<Count> {
     command.arg(program.path()?).arg("--current-thread");
     let mut server = Server::start(&mut command)?;
 
-    let mut connection = Connection::open(server.address)?;
-    for _ in 0..requests {
-        connection.round_trip()?;
-    }
-    drop(connection);
+    (load.run)(server.address, requests)?;
     server.signal(Signal::TERM)?;
     server.wait(Duration::from_secs(60))?;
     Ok(sum(&fs::read_to_string(output)?))
