@@ -12,10 +12,14 @@
 //! [`dialogue`] has the states and the order of the messages; the old side is in [`successor`], the new one in [`predecessor`].
 
 pub(crate) mod ancestors;
+pub(crate) mod channel;
 pub(crate) mod dialogue;
 pub(crate) mod error;
 pub(crate) mod failure;
+pub(crate) mod inbound;
 pub(crate) mod inheritance;
+pub(crate) mod outbound;
+pub(crate) mod parcel;
 pub(crate) mod predecessor;
 pub(crate) mod predecessors;
 pub(crate) mod program;
@@ -23,5 +27,4 @@ pub(crate) mod refusal;
 pub(crate) mod state;
 pub(crate) mod successor;
 
-mod channel;
 mod wire;

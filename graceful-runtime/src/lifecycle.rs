@@ -27,6 +27,8 @@ use self::server::RunningServer;
 use self::surroundings::Surroundings;
 use self::tally::Tally;
 use self::task::Task;
+use crate::handover::inbound::Inbound;
+use crate::handover::outbound::Outbound;
 use crate::handover::state::HandoverState;
 use crate::model::budget::Budget;
 use crate::model::phase::{Event, Phase};
@@ -74,6 +76,10 @@ pub(crate) struct Lifecycle {
     pub(crate) listeners: Listeners,
     pub(crate) inherited: Option<HandoverState>,
     pub(crate) service_manager: ServiceManager,
+    /// Connections that the processes before this one give away.
+    pub(crate) inbound: Arc<Inbound>,
+    /// Connections that this one gives away.
+    pub(crate) outbound: Arc<Outbound>,
     /// This process was started to take over from another one.
     pub(crate) has_predecessor: bool,
     turn: watch::Sender<Turn>,
@@ -143,6 +149,8 @@ impl Lifecycle {
             listeners: surroundings.listeners,
             inherited: surroundings.state,
             service_manager: surroundings.service_manager,
+            inbound: surroundings.inbound,
+            outbound: Arc::default(),
             has_predecessor: surroundings.has_predecessor,
             turn: watch::Sender::new(match surroundings.has_predecessor {
                 true => Turn::Awaited,
@@ -352,6 +360,13 @@ impl Lifecycle {
     /// Tells whether somebody has taken the right to end the process.
     pub(crate) fn is_end_claimed(&self) -> bool {
         self.is_end_claimed.load(Ordering::Acquire)
+    }
+
+    /// Has every connection look at what has changed.
+    pub(crate) fn wake_connections(&self) {
+        for server in self.serving.members() {
+            server.wake_connections();
+        }
     }
 
     pub(crate) fn running_servers(&self) -> usize {

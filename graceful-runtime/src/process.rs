@@ -9,6 +9,7 @@
 //! 3. Only the guardian ends the process, and only where the main thread could not (`Guardian::force`).
 
 mod guardian;
+mod moving;
 mod pid_file;
 mod signals;
 mod start;

@@ -13,6 +13,7 @@ pub(crate) mod leaving;
 pub(crate) mod limits;
 pub(crate) mod options;
 mod parking;
+mod passage;
 mod policy;
 mod requests;
 mod running;

@@ -24,6 +24,10 @@ pub struct Status {
     /// Those of them that wait for a request and have given up their buffers; see
     /// [`park_after`](crate::Serve::park_after).
     pub parked: usize,
+    /// Connections that the successor has taken, idle or when they had become so.
+    pub moved: usize,
+    /// Connections that it has not taken, and that end here.
+    pub taken_back: usize,
     /// Tracked tasks that run.
     pub tasks: usize,
 }
@@ -46,6 +50,8 @@ pub fn status() -> Status {
         requests: lifecycle.tally.in_flight(),
         connections: servers.iter().map(|server| server.connection_count()).sum(),
         parked: lifecycle.tally.parked(),
+        moved: lifecycle.tally.moved(),
+        taken_back: lifecycle.tally.taken_back(),
         tasks: lifecycle.tasks.len(),
     }
 }
@@ -89,14 +95,16 @@ impl fmt::Display for Status {
             requests,
             connections,
             parked,
+            moved,
+            taken_back,
             tasks,
         } = self;
-        write!(
-            f,
-            "{phase:?}: {}, {} ({parked} parked), {}",
-            count(*requests, "request"),
-            count(*connections, "connection"),
-            count(*tasks, "task")
-        )
+        let requests = count(*requests, "request");
+        let connections = count(*connections, "connection");
+        write!(f, "{phase:?}: {requests}, {connections} ({parked} parked)")?;
+        if *moved + *taken_back > 0 {
+            write!(f, ", {moved} moved, {taken_back} taken back")?;
+        }
+        write!(f, ", {}", count(*tasks, "task"))
     }
 }

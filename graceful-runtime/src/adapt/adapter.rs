@@ -9,6 +9,7 @@ use super::strays::Strays;
 use super::ticket::Ticket;
 use super::tunnels::Tunnels;
 use crate::lifecycle::registry::Registry;
+use crate::lifecycle::server::RunningServer;
 use crate::model::stage::Stage;
 use crate::serve::shared::Shared;
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
+use crate::lifecycle::server::RunningServer;
 use crate::model::stage::Stage;
 use crate::serve::shared::Shared;
 

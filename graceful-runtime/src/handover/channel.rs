@@ -1,13 +1,16 @@
 //! The private channel between the two processes: packets with descriptors, and an end that is seen.
 
 use std::{
+    borrow::Borrow,
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
+use async_io::Async;
 use rustix::{
     cmsg_space,
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -30,7 +33,9 @@ pub(crate) struct Channel(OwnedFd);
 pub(crate) enum Received {
     Packet {
         bytes: Vec<u8>,
+        /// In the order in which they were sent. Where this process may not open as many, the first of them.
         descriptors: Vec<OwnedFd>,
+        has_all: bool,
     },
     /// Nothing yet.
     Nothing,
@@ -92,6 +97,13 @@ impl Channel {
         Ok(())
     }
 
+    /// Tells whether the other process has closed its end.
+    pub(crate) fn is_over(&self) -> bool {
+        let mut ends = [PollFd::new(self, PollFlags::empty())];
+        let _ = poll(&mut ends, Some(&Timespec::default()));
+        ends[0].revents().contains(PollFlags::HUP)
+    }
+
     /// Takes nothing more: what the other process has sent can be received, and what it sends from now on fails there.
     pub(crate) fn close_for_receiving(&self) {
         // Fails only where the other process is gone.
@@ -104,6 +116,18 @@ impl Channel {
     ///
     /// Where a packet arrived incomplete: it is too long, or this process may not open as many descriptors.
     pub(crate) fn receive(&self) -> io::Result<Received> {
+        match self.receive_some()? {
+            Received::Packet { has_all: false, .. } => Err(incomplete()),
+            received => Ok(received),
+        }
+    }
+
+    /// As [`receive`](Self::receive), for who has a use for a part of the descriptors.
+    ///
+    /// # Errors
+    ///
+    /// Where a packet is too long.
+    pub(crate) fn receive_some(&self) -> io::Result<Received> {
         let mut bytes = vec![0; MESSAGE_MAX];
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -117,7 +141,7 @@ impl Channel {
             Ok(received) => received,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Received::Nothing),
             // The other process is gone, and left unread what was sent to it. That is said once, before its last words.
-            Err(Errno::CONNRESET) => return self.receive(),
+            Err(Errno::CONNRESET) => return self.receive_some(),
             Err(error) => return Err(error.into()),
         };
         let mut descriptors = Vec::new();
@@ -126,20 +150,58 @@ impl Channel {
                 descriptors.extend(rights);
             }
         }
-        if received
-            .flags
-            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
-        {
-            return Err(io::Error::other(
-                "a message did not arrive whole (limit of open files?)",
-            ));
+        if received.flags.contains(ReturnFlags::TRUNC) {
+            return Err(incomplete());
         }
         if received.bytes == 0 {
             return Ok(Received::End);
         }
         bytes.truncate(received.bytes);
-        Ok(Received::Packet { bytes, descriptors })
+        Ok(Received::Packet {
+            bytes,
+            descriptors,
+            has_all: !received.flags.contains(ReturnFlags::CTRUNC),
+        })
     }
+}
+
+/// Waits for what comes on a channel.
+///
+/// # Errors
+///
+/// As [`Channel::receive_some`].
+///
+/// # Cancel safety
+///
+/// A drop loses nothing.
+pub(crate) async fn receive<C: Borrow<Channel>>(channel: &Async<C>) -> io::Result<Received> {
+    let now = |channel: &C| match channel.borrow().receive_some()? {
+        Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+        received => Ok(received),
+    };
+    channel.read_with(now).await
+}
+
+/// Sends one packet, when there is room for it.
+///
+/// # Errors
+///
+/// As [`Channel::send`], but for a channel that is full.
+///
+/// # Cancel safety
+///
+/// A drop sends nothing.
+pub(crate) async fn send<C: Borrow<Channel>>(
+    channel: &Async<C>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let now = |channel: &C| channel.borrow().send(bytes, descriptors);
+    channel.write_with(now).await
+}
+
+fn incomplete() -> io::Error {
+    io::Error::other("a message did not arrive whole (limit of open files?)")
 }
 
 impl AsFd for Channel {

@@ -8,6 +8,7 @@ use std::process;
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio;
 
+use super::inbound::Inbound;
 use super::predecessor::{Greeting, MeetError, Predecessor};
 use super::predecessors::Predecessors;
 use super::state::HandoverState;
@@ -22,6 +23,8 @@ use crate::text::printable;
 pub(crate) struct Inheritance {
     pub(crate) listeners: Listeners,
     pub(crate) state: Option<HandoverState>,
+    /// The ways on which connections come from the processes before this one.
+    pub(crate) inbound: Inbound,
     /// The process to take over from.
     pub(crate) predecessor: Option<Predecessor>,
     /// All processes before this one that may still drain.
@@ -80,6 +83,7 @@ impl Inheritance {
         Ok(Self {
             listeners: Listeners::new(sorted.listeners),
             state: sorted.state,
+            inbound: Inbound::new(sorted.ways),
             predecessor,
             predecessors: Predecessors::new(sorted.predecessors),
             service_manager,
@@ -109,6 +113,7 @@ struct Sorted {
     listeners: Vec<Inherited>,
     state: Option<HandoverState>,
     predecessors: Vec<OwnedFd>,
+    ways: Vec<OwnedFd>,
     complaints: Vec<String>,
 }
 
@@ -151,8 +156,11 @@ impl Sorted {
             self.state = descriptors.next().map(HandoverState::inherited);
         }
         self.predecessors = descriptors
+            .by_ref()
             .take(greeting.hello.predecessors.into())
             .collect();
+        // Older versions neither send nor look at what comes behind.
+        self.ways = descriptors.collect();
     }
 
     fn listener(&mut self, listener: io::Result<Inherited>, what: &str) {

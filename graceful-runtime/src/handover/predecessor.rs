@@ -40,7 +40,9 @@ impl Predecessor {
         let channel =
             Channel::new(socket).map_err(|error| MeetError::Stranger(error.to_string()))?;
         let (bytes, descriptors) = match channel.receive() {
-            Ok(Received::Packet { bytes, descriptors }) => (bytes, descriptors),
+            Ok(Received::Packet {
+                bytes, descriptors, ..
+            }) => (bytes, descriptors),
             Ok(Received::Nothing) => return Err(MeetError::Stranger("nobody greets".into())),
             Ok(Received::End) => {
                 return Err(MeetError::Stranger("nobody is at its other end".into()));

@@ -18,6 +18,7 @@ use super::failure::{HandoverFailure, SuccessorEnd};
 use super::{
     channel::{Channel, Received},
     dialogue::{Cause, SuccessorEvent, SuccessorState, SuccessorStep},
+    parcel::Manifest,
     program::{Parentage, Program, Started, Wait},
     state::HandoverState,
     wire::{Hello, LISTENERS_MAX, ListenerName, ToPredecessor, ToSuccessor, VERSION},
@@ -44,16 +45,43 @@ pub(crate) struct Plan {
     pub(crate) state: Option<HandoverState>,
     /// This process and those that still drain.
     pub(crate) predecessors: Vec<OwnedFd>,
+    pub(crate) way: PlannedWay,
     /// From the start of the successor until it serves.
     pub(crate) timeout: Duration,
     pub(crate) service_manager: ServiceManager,
+}
+
+/// The way on which connections are to move, and those from earlier processes that are handed on.
+#[derive(Debug)]
+pub(crate) struct PlannedWay {
+    ours: Channel,
+    /// Those of the successor, at the end of the greeting.
+    theirs: Vec<OwnedFd>,
+}
+
+impl PlannedWay {
+    /// # Errors
+    ///
+    /// Where there are no descriptors for it.
+    pub(crate) fn new(manifest: &Manifest, others: Vec<OwnedFd>) -> io::Result<Self> {
+        let (ours, theirs) = Channel::pair()?;
+        ours.send(&manifest.encode(), &[])?;
+        let mut all = vec![theirs];
+        all.extend(others);
+        Ok(Self { ours, theirs: all })
+    }
 }
 
 /// What a hand-over came to.
 #[derive(Debug)]
 pub(crate) enum HandoverReport {
     /// The successor serves; drain. It accepts from the listeners in `taken`; it did not ask for the others.
-    HandedOver { pid: u32, taken: Vec<ListenerId> },
+    /// Connections may move on `way`, if it knows how to take them.
+    HandedOver {
+        pid: u32,
+        taken: Vec<(u16, ListenerId)>,
+        way: Option<Channel>,
+    },
     /// Everything is as it was before.
     Failed(HandoverFailure),
     /// The successor took over, and has ended while this process still runs.
@@ -114,7 +142,8 @@ fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(HandoverRep
     let timeout = plan.timeout;
     let listeners = plan.listeners.iter().map(|listener| listener.id).collect();
     match start(plan) {
-        Ok((channel, successor, deadline)) => HandoverRun {
+        Ok((channel, successor, way, deadline)) => HandoverRun {
+            way: Some(way),
             listeners,
             state: SuccessorState::Starting,
             channel,
@@ -138,7 +167,7 @@ fn hand_over(plan: Plan, abort: Arc<OwnedFd>, mut report: impl FnMut(HandoverRep
 }
 
 /// Says everything that the successor has to know, then starts it: it finds the greeting when it looks.
-fn start(plan: Plan) -> Result<(Channel, Started, Instant), HandoverFailure> {
+fn start(plan: Plan) -> Result<(Channel, Started, Channel, Instant), HandoverFailure> {
     let deadline = Instant::now() + plan.timeout;
     if plan.listeners.len() > LISTENERS_MAX {
         return Err(HandoverFailure::TooManyListeners(plan.listeners.len()));
@@ -155,7 +184,8 @@ fn start(plan: Plan) -> Result<(Channel, Started, Instant), HandoverFailure> {
     let successor = plan.program.start(parentage, theirs, &variables);
     let successor =
         successor.map_err(|error| HandoverFailure::Start(plan.program.path().into(), error))?;
-    Ok((channel, successor, deadline))
+    // The ends of the successor are its own from here on.
+    Ok((channel, successor, plan.way.ours, deadline))
 }
 
 fn greet(channel: &Channel, plan: &Plan) -> io::Result<()> {
@@ -172,11 +202,18 @@ fn greet(channel: &Channel, plan: &Plan) -> io::Result<()> {
     let listeners = plan.listeners.iter().map(AsFd::as_fd);
     let state = plan.state.iter().map(AsFd::as_fd);
     let predecessors = plan.predecessors.iter().map(AsFd::as_fd);
-    let descriptors: Vec<_> = listeners.chain(state).chain(predecessors).collect();
+    let ways = plan.way.theirs.iter().map(AsFd::as_fd);
+    let descriptors: Vec<_> = listeners
+        .chain(state)
+        .chain(predecessors)
+        .chain(ways)
+        .collect();
     channel.send(&ToSuccessor::Hello(hello).encode(), &descriptors)
 }
 
 struct HandoverRun<R> {
+    /// Given away when the successor serves.
+    way: Option<Channel>,
     listeners: Vec<ListenerId>,
     state: SuccessorState,
     channel: Channel,
@@ -337,11 +374,12 @@ impl<R: FnMut(HandoverReport)> HandoverRun<R> {
         let taken = (0..)
             .zip(&self.listeners)
             .filter(|(index, _)| !dropped.contains(index))
-            .map(|(_, &id)| id);
+            .map(|(index, &id)| (index, id));
         let taken = taken.collect();
         (self.report)(HandoverReport::HandedOver {
             pid: self.successor.pid(),
             taken,
+            way: self.way.take(),
         });
     }
 

@@ -181,35 +181,39 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
 }
 
 /// What is left of a message.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {
+    pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(WireError::Short)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         Ok(self
             .take(N)?
             .try_into()
             .expect("take returns as much as asked"))
     }
 
-    fn byte(&mut self) -> Result<u8, WireError> {
+    pub(super) fn byte(&mut self) -> Result<u8, WireError> {
         Ok(u8::from_le_bytes(self.array()?))
     }
 
-    fn u16(&mut self) -> Result<u16, WireError> {
+    pub(super) fn u16(&mut self) -> Result<u16, WireError> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
-    fn u32(&mut self) -> Result<u32, WireError> {
+    pub(super) fn u32(&mut self) -> Result<u32, WireError> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    fn flag(&mut self) -> Result<bool, WireError> {
+    pub(super) fn u64(&mut self) -> Result<u64, WireError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn flag(&mut self) -> Result<bool, WireError> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -217,7 +221,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn keeper(&mut self) -> Result<Keeper, WireError> {
+    pub(super) fn keeper(&mut self) -> Result<Keeper, WireError> {
         let keepers = [Keeper::Nobody, Keeper::Unit, Keeper::Store];
         let byte = self.byte()?;
         keepers
@@ -226,7 +230,7 @@ impl<'a> Reader<'a> {
             .ok_or(WireError::Keeper(byte))
     }
 
-    fn text(&mut self) -> Result<String, WireError> {
+    pub(super) fn text(&mut self) -> Result<String, WireError> {
         let length = usize::from(self.u16()?);
         if length > TEXT_MAX {
             return Err(WireError::TextLength(length));
@@ -235,7 +239,7 @@ impl<'a> Reader<'a> {
         String::from_utf8(bytes.to_vec()).map_err(|_| WireError::Text)
     }
 
-    fn finish<T>(self, message: T) -> Result<T, WireError> {
+    pub(super) fn finish<T>(self, message: T) -> Result<T, WireError> {
         if self.0.is_empty() {
             Ok(message)
         } else {

@@ -23,6 +23,7 @@ pub(crate) struct Census {
     /// Whose clients have not taken the whole of a response.
     untaken: Vec<String>,
     closing: usize,
+    moving: usize,
     upgraded: Vec<String>,
     tasks: Vec<String>,
     hooks: Vec<String>,
@@ -151,6 +152,7 @@ impl Census {
             Activity::HalfClosed(streams) => self.half_closed_streams += streams,
             Activity::Untaken => self.untaken.push(peer.to_string()),
             Activity::Closing => self.closing += 1,
+            Activity::Moving => self.moving += 1,
         }
         for request in connection.requests {
             let age = Span(request.started.elapsed());
@@ -179,6 +181,7 @@ impl Census {
             (self.half_closed_streams, "half-closed stream", ""),
             (self.untaken.len(), "connection", " with unread data"),
             (self.closing, "closing connection", ""),
+            (self.moving, "connection", " that the successor is to take"),
             (self.idle, "idle connection", ""),
         ];
         let those = kinds.into_iter().filter(|(number, ..)| *number > 0);

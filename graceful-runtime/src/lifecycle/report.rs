@@ -14,7 +14,7 @@ use crate::model::signal::Signal;
 use crate::model::trigger::{Reason, Trigger};
 use crate::os::shortage::Shortage;
 use crate::output::{Facts, Line};
-use crate::text::{Span, printable};
+use crate::text::{Span, count, printable};
 
 /// How many bytes the cause in a line may have, so that there is room for what follows from it.
 const CAUSE_MAX: usize = 200;
@@ -208,6 +208,25 @@ pub(crate) fn handed_over(pid: u32) -> Line {
     Line::info(format!("handed over to process {pid}")).with(facts)
 }
 
+pub(crate) fn moved(connections: usize, pid: u32) -> Line {
+    let connections = count(connections, "idle connection");
+    Line::info(format!("moved {connections} to process {pid}")).with(Facts {
+        successor: Some(pid),
+        ..Facts::default()
+    })
+}
+
+pub(crate) fn taken_back(connections: usize, pid: u32) -> Line {
+    let connections = count(connections, "connection");
+    Line::warn(format!(
+        "took {connections} back that process {pid} did not take; they end here"
+    ))
+    .with(Facts {
+        successor: Some(pid),
+        ..Facts::default()
+    })
+}
+
 pub(crate) fn restart_failed(error: &impl Display) -> Line {
     Line::warn(format!("restart failed: {error}; this process serves on"))
 }
@@ -304,6 +323,12 @@ pub(crate) fn stopped(lifecycle: &Lifecycle) -> Option<Line> {
         0 => write!(text, ": no request was in flight"),
         _ => write!(text, ": {}", lifecycle.tally.counts(cut)),
     };
+    match lifecycle.tally.moved() {
+        0 => {}
+        moved => {
+            let _ = write!(text, ", {} moved", count(moved, "connection"));
+        }
+    }
     let is_bad = cut > 0 || matches!(lifecycle.successor(), Some(Successor::Lost(_)));
     let line = match is_bad {
         false => Line::info(text),

@@ -15,6 +15,9 @@ pub(crate) trait RunningServer: Debug + Send + Sync {
     /// Returns all connections at this moment.
     fn connections(&self) -> Vec<View>;
 
+    /// Has every connection look at what has changed.
+    fn wake_connections(&self);
+
     /// Returns what its listener holds and cannot accept.
     fn backlog(&self) -> Option<Backlog>;
 }
@@ -45,6 +48,8 @@ pub(crate) enum Activity {
     HalfClosed(usize),
     /// Its client has not taken the whole of a response.
     Untaken,
+    /// It is on its way to the successor.
+    Moving,
     Closing,
 }
 

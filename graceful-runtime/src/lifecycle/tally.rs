@@ -13,6 +13,10 @@ pub(crate) struct Tally {
     in_flight: AtomicUsize,
     /// Idle connections that hyper does not have.
     parked: AtomicUsize,
+    /// Connections that the successor has taken.
+    moved: AtomicUsize,
+    /// Those that it has not.
+    taken_back: AtomicUsize,
     /// Those that were answered since the trigger.
     finished: AtomicUsize,
     /// Those that had begun to come since the trigger, and did not come to their end in time.
@@ -46,6 +50,22 @@ impl Tally {
 
     pub(crate) fn parked(&self) -> usize {
         self.parked.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_moved(&self, count: usize) {
+        self.moved.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn moved(&self) -> usize {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_taken_back(&self, count: usize) {
+        self.taken_back.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn taken_back(&self) -> usize {
+        self.taken_back.load(Ordering::Relaxed)
     }
 
     pub(crate) fn add_finished(&self, count: usize) {

@@ -29,10 +29,18 @@ struct Lists {
     inherited: Vec<Inherited>,
     open: Vec<Open>,
     next: u64,
-    /// What was claimed from the predecessor and is not registered yet, by the address as asked for.
-    borrowed: Vec<String>,
+    /// What was claimed from the predecessor and is not registered yet.
+    borrowed: Vec<Borrowed>,
     /// What the service manager's store has, by the address as asked for.
     stored: Vec<String>,
+}
+
+/// A listener of the predecessor that was asked for by this address.
+#[derive(Debug)]
+struct Borrowed {
+    asked: String,
+    /// The index in the predecessor's greeting.
+    index: u16,
 }
 
 /// A listener that this process was given and that nobody has asked for yet.
@@ -84,6 +92,8 @@ pub(crate) struct Handed {
     pub(crate) id: ListenerId,
     pub(crate) asked: String,
     pub(crate) keeper: Keeper,
+    /// Its index in the greeting of the process before this one.
+    pub(crate) before: Option<u16>,
     pub(crate) socket: OwnedFd,
 }
 
@@ -96,6 +106,8 @@ struct Open {
     id: ListenerId,
     asked: String,
     keeper: Keeper,
+    /// Its index in the greeting of the process before this one.
+    before: Option<u16>,
     /// It is the predecessor's until this process has taken over.
     is_borrowed: bool,
     /// Whether another process accepts from the socket, or will: [`Registration::is_shared`].
@@ -108,6 +120,7 @@ struct Open {
 pub(crate) struct Registration {
     listeners: Listeners,
     id: ListenerId,
+    before: Option<u16>,
     shared: Arc<AtomicBool>,
 }
 
@@ -141,8 +154,9 @@ impl Listeners {
         if listener.keeper == Keeper::Store {
             lists.stored.push(asked.to_owned());
         }
-        if matches!(listener.origin, Origin::Predecessor(_)) {
-            lists.borrowed.push(asked.to_owned());
+        if let Origin::Predecessor(index) = listener.origin {
+            let asked = asked.to_owned();
+            lists.borrowed.push(Borrowed { asked, index });
         }
         Some(Claimed {
             socket: listener.socket,
@@ -199,8 +213,12 @@ impl Listeners {
     ) -> io::Result<Registration> {
         let socket = socket.try_clone_to_owned()?;
         let mut lists = self.lock();
-        let borrowed = lists.borrowed.iter().position(|borrowed| borrowed == asked);
-        let is_borrowed = borrowed.map(|index| lists.borrowed.remove(index)).is_some();
+        let borrowed = lists
+            .borrowed
+            .iter()
+            .position(|borrowed| borrowed.asked == asked);
+        let before = borrowed.map(|place| lists.borrowed.remove(place).index);
+        let is_borrowed = before.is_some();
         let shared = Arc::new(AtomicBool::new(kept || is_borrowed));
         let id = ListenerId(lists.next);
         lists.next += 1;
@@ -213,6 +231,7 @@ impl Listeners {
             id,
             asked: asked.to_owned(),
             keeper,
+            before,
             is_borrowed,
             shared: Arc::clone(&shared),
             socket,
@@ -220,6 +239,7 @@ impl Listeners {
         Ok(Registration {
             listeners: self.clone(),
             id,
+            before,
             shared,
         })
     }
@@ -303,6 +323,7 @@ impl Listeners {
                 id: open.id,
                 asked: open.asked.clone(),
                 keeper: open.keeper,
+                before: open.before,
                 socket,
             })
         };
@@ -337,6 +358,15 @@ impl Registration {
     /// Returns whether another process holds the socket: then it must not be sealed, nor its file be removed.
     pub(crate) fn is_shared(&self) -> bool {
         self.shared.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn id(&self) -> ListenerId {
+        self.id
+    }
+
+    /// Returns the index in the greeting of the process before this one, where it is inherited from that.
+    pub(crate) fn before(&self) -> Option<u16> {
+        self.before
     }
 }
 

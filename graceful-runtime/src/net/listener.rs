@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, SockRef, Socket};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::inherited::Registration;
+use super::inherited::{ListenerId, Registration};
 use super::path::SocketFile;
 use crate::net::stream::{Peer, Stream};
 use crate::os::sockets;
@@ -179,6 +179,16 @@ impl Listener {
         let is_in_group = SockRef::from(listener).reuse_port().unwrap_or(false);
         let address = listener.local_addr().ok().filter(|_| is_in_group);
         address.is_some_and(sockets::others_listen_at)
+    }
+
+    /// Returns what it is known by to those who hand over.
+    pub(crate) fn id(&self) -> Option<ListenerId> {
+        self.registration.as_ref().map(Registration::id)
+    }
+
+    /// Returns the index in the greeting of the process before this one, where it is inherited from that.
+    pub(crate) fn before(&self) -> Option<u16> {
+        self.registration.as_ref().and_then(Registration::before)
     }
 
     /// Tells whether other processes accept from the same socket.

@@ -4,11 +4,11 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -37,6 +37,18 @@ pub(crate) enum Peer {
     Unknown,
 }
 
+impl Peer {
+    /// Returns who is at the other end of a connected socket.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN` where nobody is any more.
+    pub(crate) fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        let address = SockRef::from(&socket).peer_addr()?;
+        Ok(address.as_socket().map_or(Self::Unix, Self::Tcp))
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -49,6 +61,40 @@ impl fmt::Display for Peer {
 }
 
 impl Stream {
+    /// Takes a socket that another process has served until now.
+    ///
+    /// # Errors
+    ///
+    /// Where it is of no kind that can be served, or its peer has gone.
+    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(descriptor);
+        socket.set_nonblocking(true)?;
+        match socket.domain()? {
+            Domain::UNIX => UnixStream::from_std(socket.into()).map(Self::Unix),
+            _ => TcpStream::from_std(socket.into()).map(Self::Tcp),
+        }
+    }
+
+    /// Tells whether the socket is all that there is of the connection.
+    pub(crate) fn is_bare(&self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Unix(_))
+    }
+
+    /// Returns the socket for another process, where it [is all](Self::is_bare) that there is; nothing of the runtime is left
+    /// on it.
+    ///
+    /// # Errors
+    ///
+    /// Where there is more, or the runtime does not give it back.
+    pub(crate) fn into_descriptor(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(OwnedFd::from),
+            Self::Unix(stream) => stream.into_std().map(OwnedFd::from),
+            #[cfg(any(feature = "tls", test))]
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Returns the socket under it, to ask the kernel about.
     pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
         match self {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures_lite::future::FutureExt;
 use tokio::sync::mpsc;
 
+use super::moving;
 use super::pid_file;
 use super::signals::Listening;
 use super::succession::{Succession, is_turn};
@@ -333,6 +334,7 @@ impl Guardian {
         // Whoever is told that this process is ready finds that the listeners are its own.
         self.step(Event::Ready);
         self.lifecycle.take_turn();
+        moving::receive(&self.lifecycle);
     }
 
     fn on_predecessor(&mut self, event: PredecessorEvent) {
@@ -416,12 +418,14 @@ impl Guardian {
             HandoverReport::Failed(failure) => {
                 self.restart_failed(RestartErrorKind::Failed(failure).into());
             }
-            HandoverReport::HandedOver { pid, taken } => {
+            HandoverReport::HandedOver { pid, taken, way } => {
                 self.output.say(report::handed_over(pid));
                 if let Some(succession) = &mut self.succession {
                     succession.hand_over(&taken);
                     succession.conclude(&Ok(()));
                 }
+                // First, as responses from the trigger on say whether their connection ends.
+                moving::give_away(&self.lifecycle, pid, way, taken);
                 self.trigger(Reason::HandedOver);
                 self.set_successor(Successor::Serves(pid));
             }

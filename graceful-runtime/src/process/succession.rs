@@ -18,7 +18,7 @@ use crate::handover::predecessors::Predecessors;
 use crate::handover::program::Program;
 use crate::handover::refusal::Refusal;
 use crate::handover::state::HandoverState;
-use crate::handover::successor::{Handover, HandoverReport, Plan};
+use crate::handover::successor::{Handover, HandoverReport, Plan, PlannedWay};
 use crate::lifecycle::message::{Message, RestartAnswer};
 use crate::lifecycle::surroundings::Surroundings;
 use crate::lifecycle::{Lifecycle, ServingProcess};
@@ -72,6 +72,7 @@ impl Lineage {
         let surroundings = Surroundings {
             listeners: inheritance.listeners,
             state: inheritance.state,
+            inbound: Arc::new(inheritance.inbound),
             has_predecessor: inheritance.predecessor.is_some(),
             in_kubernetes: inheritance.in_kubernetes,
             service_manager: inheritance.service_manager,
@@ -279,9 +280,12 @@ impl Succession {
     }
 
     fn plan(&mut self, state: Option<Vec<u8>>) -> io::Result<Plan> {
+        let listeners = self.listeners.handed()?;
+        let (manifest, ways) = self.lifecycle.inbound.handed(&listeners)?;
         Ok(Plan {
             program: self.program.clone(),
-            listeners: self.listeners.handed()?,
+            listeners,
+            way: PlannedWay::new(&manifest, ways)?,
             state: state.map(|bytes| HandoverState::new(&bytes)).transpose()?,
             predecessors: self.predecessors.handed()?,
             timeout: self.restart_timeout,
@@ -327,8 +331,9 @@ impl Succession {
     }
 
     /// Notes that the successor accepts, with the listeners that it has taken.
-    pub(crate) fn hand_over(&mut self, taken: &[ListenerId]) {
-        self.listeners.mark_shared(taken);
+    pub(crate) fn hand_over(&mut self, taken: &[(u16, ListenerId)]) {
+        let taken: Vec<_> = taken.iter().map(|(_, id)| *id).collect();
+        self.listeners.mark_shared(&taken);
         // It names the successor by now.
         self.pid_file
             .iter()

@@ -28,10 +28,12 @@ use self::arrivals::{Arrivals, Following};
 use self::driver::Driver;
 use self::http2_client::Http2Client;
 use self::ledger::Ledger;
-use self::link::{Condition, Link};
+use self::link::{Condition, Link, Passage};
 use super::framing::{Awaits, Framing, Told};
 use super::limits::HEAD_LIMIT;
+use super::passage::{Beginning, before};
 use super::policy::Policy;
+use crate::handover::parcel::{BEGUN_MAX, Note};
 use crate::lifecycle::server::{Activity, View};
 use crate::lifecycle::tally::Tally;
 use crate::model::phase::Phase;
@@ -110,12 +112,21 @@ impl Connection {
         }
     }
 
-    pub(crate) fn peer(&self) -> Peer {
-        self.peer
+    /// A connection that another process has had until now.
+    pub(super) fn continued(policy: Arc<Policy>, peer: Peer, note: &Note) -> Self {
+        let mut connection = Self::new(policy, peer);
+        if let Some(accepted) = before(note.accepted) {
+            connection.accepted = accepted;
+        }
+        let mut state = connection.state();
+        state.ledger.begun = note.requests;
+        state.ledger.last_active = before(note.idle).unwrap_or(connection.accepted);
+        drop(state);
+        connection
     }
 
-    pub(super) fn accepted(&self) -> Instant {
-        self.accepted
+    pub(crate) fn peer(&self) -> Peer {
+        self.peer
     }
 
     // For the report.
@@ -151,6 +162,7 @@ impl Connection {
         match self.link.is_untaken() {
             true if self.link.is_closing() => Activity::Untaken,
             false if self.link.is_closing() => Activity::Closing,
+            _ if self.link.is_passage(Passage::UnderWay) => Activity::Moving,
             _ if half_closed > 0 => Activity::HalfClosed(half_closed),
             _ if self.is_half_request() => Activity::HalfRequest,
             true => Activity::Untaken,
@@ -433,6 +445,46 @@ impl Connection {
         self.policy.grace_end(self.last_active())
     }
 
+    /// Returns the index of the listener by which a successor takes the connection as soon as it is idle; `None` where it
+    /// stays.
+    pub(super) fn destination(&self) -> Option<u16> {
+        let may_go = self.speaks(Protocol::Http1) && self.link.is_passage(Passage::Possible);
+        may_go.then(|| self.policy.destination()).flatten()
+    }
+
+    /// Returns what a successor has to know of it.
+    pub(super) fn note(&self, listener: u16, beginning: Beginning) -> Note {
+        let now = Instant::now();
+        let age = |instant: Instant| now.saturating_duration_since(instant);
+        let ledger = &self.state().ledger;
+        Note {
+            listener,
+            requests: ledger.begun,
+            accepted: age(self.accepted),
+            idle: age(ledger.last_active),
+            begun: beginning.begun.map(age),
+            bytes: beginning.bytes,
+        }
+    }
+
+    /// Notes that the connection is on its way to the successor.
+    pub(super) fn note_moving(&self) {
+        self.link.set_passage(Passage::UnderWay);
+    }
+
+    /// Notes that the successor has not taken the connection.
+    pub(super) fn note_refused(&self) {
+        self.link.set_passage(Passage::Refused);
+    }
+
+    /// Takes what hyper has of a request head that is not complete; `None` where that is too much to be moved.
+    pub(super) fn take_rest_of_head(&self) -> Option<Vec<u8>> {
+        let Following::Requests(framing) = &mut self.state().following else {
+            return None;
+        };
+        (framing.rest().len() <= BEGUN_MAX).then(|| framing.take_rest())
+    }
+
     /// Tells whether a response is owed or not completely handed to the kernel.
     #[inline]
     pub(crate) fn is_busy(&self) -> bool {
@@ -472,9 +524,22 @@ impl Connection {
     /// nothing.
     #[inline]
     pub(crate) fn is_last_response(&self) -> bool {
-        let is_leaving = self.has_reached(Stage::LameDuck)
+        let is_ending = self.has_reached(Stage::LameDuck) && !self.moves_on()
             || (self.policy.options.life.is_some() && self.has_had_its_life());
-        is_leaving && !self.is_http2() && !self.has_more_requests()
+        is_ending && !self.is_http2() && !self.has_more_requests()
+    }
+
+    /// Tells whether the connection goes to the successor behind the response that is about to be sent.
+    #[cold]
+    fn moves_on(&self) -> bool {
+        // One that is never idle, as requests come behind one another all the time, would never get there.
+        let is_late = |drain| {
+            let limit = drain + HEAD_LIMIT;
+            let state = self.state();
+            let mut requests = state.ledger.in_flight.iter();
+            requests.any(|request| request.started > limit)
+        };
+        self.destination().is_some() && !self.drain_began().is_some_and(is_late)
     }
 
     /// Tells whether it is as old, or has brought as many requests, as it may.
@@ -520,6 +585,11 @@ impl Connection {
     #[cfg(feature = "tls")]
     pub(super) fn note_activity(&self) {
         self.state().ledger.last_active = Instant::now();
+    }
+
+    /// Tells whether there was a request.
+    pub(super) fn was_asked(&self) -> bool {
+        self.state().ledger.begun > 0
     }
 
     /// Returns until when the connection may be idle; `None` where that has no limit.

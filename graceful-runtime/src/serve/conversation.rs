@@ -12,6 +12,7 @@
 //!    nothing. Any other connection is never used again.
 //! 3. Each wait ends on an event or on a bound that the user knows.
 
+use std::mem;
 use std::sync::Arc;
 
 use futures_lite::future::poll_once;
@@ -23,6 +24,7 @@ use super::first_bytes::{First, first_bytes};
 use super::http1::{self, Ended};
 use super::http2;
 use super::parking::ParkingDelay;
+use super::passage::{Beginning, depart};
 use super::security::{Security, secure};
 use super::service::HttpService;
 use super::transport::Transport;
@@ -33,20 +35,24 @@ const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves a connection in a task of its own until it is closed or cut, and then drops `permit`.
+///
+/// `beginning` is what another process has read of a request.
 pub(super) fn spawn<S: HttpService>(
     stream: Stream,
+    beginning: Beginning,
     security: Security,
     member: Member<Connection>,
     service: S,
     permit: impl Send + 'static,
 ) {
     let connection = Arc::clone(&member);
-    let task = tokio::spawn(serve(stream, security, member, service, permit));
+    let task = tokio::spawn(serve(stream, beginning, security, member, service, permit));
     connection.set_task(task.abort_handle());
 }
 
 async fn serve<S: HttpService>(
     stream: Stream,
+    beginning: Beginning,
     security: Security,
     member: Member<Connection>,
     service: S,
@@ -57,30 +63,38 @@ async fn serve<S: HttpService>(
     let Some(stream) = secure(stream, security, connection).await else {
         return;
     };
-    let stream = exchange(stream, connection, service).await;
-    Box::pin(close(stream, connection)).await;
+    if let Some(stream) = exchange(stream, beginning, connection, service).await {
+        Box::pin(close(stream, connection)).await;
+    }
 }
 
-/// Exchanges requests and responses; returns the socket when it is to be closed.
+/// Exchanges requests and responses; returns the socket when it is to be closed, and not where a successor has it.
 async fn exchange<S: HttpService>(
     mut stream: Stream,
+    mut beginning: Beginning,
     connection: &Arc<Connection>,
     service: S,
-) -> Stream {
-    let mut parked = None;
+) -> Option<Stream> {
+    let mut parked = connection.was_asked().then(|| connection.park());
     let mut delay = ParkingDelay::of(connection.policy.options);
     loop {
-        let first = first_bytes(&mut stream, parked.is_some(), connection).await;
+        let begun = mem::take(&mut beginning);
+        let first = first_bytes(&mut stream, begun, parked.is_some(), connection).await;
         if parked.take().is_some() {
             delay.learn(connection.last_active().elapsed());
         }
         match first {
-            First::Nothing => return stream,
-            First::TooSlow => return too_slow(stream, connection).await,
+            First::Nothing => return Some(stream),
+            First::TooSlow => return Some(too_slow(stream, connection).await),
+            First::Leaves(begun, index) => {
+                let departed = Box::pin(depart(stream, begun, index, connection));
+                (stream, beginning) = departed.await?;
+                parked = connection.was_asked().then(|| connection.park());
+            }
             First::Http2(bytes) => {
                 let io = Transport::new(stream, bytes, Arc::clone(connection));
                 Box::pin(http2::exchange(io, service, connection)).await;
-                return connection.returned().await;
+                return Some(connection.returned().await);
             }
             First::Http1(bytes) => {
                 let io = Transport::new(stream, bytes, Arc::clone(connection));
@@ -89,8 +103,12 @@ async fn exchange<S: HttpService>(
                 stream = connection.returned().await;
                 match ended {
                     Ended::Idle => parked = Some(connection.park()),
-                    Ended::Closed => return stream,
-                    Ended::TooSlow => return too_slow(stream, connection).await,
+                    Ended::Begun(begun) => {
+                        parked = Some(connection.park());
+                        beginning = begun;
+                    }
+                    Ended::Closed => return Some(stream),
+                    Ended::TooSlow => return Some(too_slow(stream, connection).await),
                 }
             }
         }

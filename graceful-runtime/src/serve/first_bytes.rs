@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::limits::HEAD_LIMIT;
+use super::passage::Beginning;
+use crate::model::stage::Stage;
 use crate::net::stream::Stream;
 use crate::timer::Timer;
 
@@ -46,24 +48,27 @@ pub(crate) fn preface(seen: usize, bytes: &[u8]) -> Preface {
 pub(super) enum First {
     Http1(Bytes),
     Http2(Bytes),
+    /// The successor is to go on, with what has come.
+    Leaves(Beginning, u16),
     /// The peer has closed, or has said nothing in its time.
     Nothing,
     /// The peer has said too little in its time.
     TooSlow,
 }
 
-/// Waits for the bytes that tell HTTP/1 from HTTP/2, as long as the connection may wait.
+/// Waits for the bytes that tell HTTP/1 from HTTP/2, as long as the connection may wait; `beginning` has come before.
 ///
 /// Once it has spoken HTTP/1, there is nothing to tell any more.
 pub(super) async fn first_bytes(
     stream: &mut Stream,
+    beginning: Beginning,
     is_http1: bool,
     connection: &Connection,
 ) -> First {
     let mut first = FirstBytes {
-        bytes: Vec::new(),
+        bytes: beginning.bytes,
         is_http1,
-        patience: HeadPatience::default(),
+        patience: HeadPatience::since(beginning.begun),
     };
     let first = poll_fn(|cx| first.poll(cx, stream, connection)).await;
     connection.note_partial(false);
@@ -84,7 +89,16 @@ impl FirstBytes {
         stream: &mut Stream,
         connection: &Connection,
     ) -> Poll<First> {
+        if let Some(first) = self.tell() {
+            return Poll::Ready(first);
+        }
         loop {
+            // Before a read, so that who goes on asking does not stay.
+            if let Some(index) = destination(stream, connection) {
+                let bytes = mem::take(&mut self.bytes);
+                let begun = self.patience.began;
+                return Poll::Ready(First::Leaves(Beginning { bytes, begun }, index));
+            }
             while let Poll::Ready(read) = self.poll_read(cx, stream) {
                 if !matches!(read, Ok(1..)) {
                     return Poll::Ready(First::Nothing);
@@ -170,9 +184,19 @@ pub(super) struct HeadPatience {
 
 impl HeadPatience {
     pub(super) fn begun() -> Self {
-        let mut patience = Self::default();
-        patience.begin();
-        patience
+        Self::since(Some(Instant::now()))
+    }
+
+    fn since(began: Option<Instant>) -> Self {
+        Self {
+            began,
+            ..Self::default()
+        }
+    }
+
+    /// Returns when the first byte came, where it has.
+    pub(super) fn began(&self) -> Option<Instant> {
+        self.began
     }
 
     fn begin(&mut self) {
@@ -228,6 +252,12 @@ impl HeadPatience {
             (Some(_), None, _) => connection.grace_end(),
         })
     }
+}
+
+/// Returns where a connection is to go that waits in a drain.
+fn destination(stream: &Stream, connection: &Connection) -> Option<u16> {
+    let may_go = stream.is_bare() && connection.has_reached(Stage::Draining);
+    may_go.then(|| connection.destination()).flatten()
 }
 
 /// Tells whether the kernel holds something that the peer has sent.

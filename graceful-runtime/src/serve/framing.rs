@@ -180,8 +180,15 @@ impl Framing {
         }
     }
 
+    /// Takes out what has come of the next request, where that is [all there is](Awaits::RestOfHead).
+    pub(super) fn take_rest(&mut self) -> Vec<u8> {
+        let mut fed = std::mem::take(&mut self.fed);
+        fed.drain(..std::mem::take(&mut self.start));
+        fed
+    }
+
     /// Returns what has come after the last request that was handed out, without empty lines before it.
-    fn rest(&self) -> &[u8] {
+    pub(super) fn rest(&self) -> &[u8] {
         &self.fed[self.start..]
     }
 

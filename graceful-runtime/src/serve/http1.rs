@@ -13,6 +13,7 @@ use super::first_bytes::HeadPatience;
 use super::framing::Awaits;
 use super::limits::HEAD_LIMIT;
 use super::parking::{ParkingDelay, UntilParked};
+use super::passage::Beginning;
 use super::service::{HttpService, Tracked};
 use super::transport::Transport;
 use crate::timer::Timer;
@@ -21,6 +22,8 @@ use crate::timer::Timer;
 pub(super) enum Ended {
     /// It waits for a request of which nothing has come, and is to be parked, or drained.
     Idle,
+    /// In a drain it waits for the rest of a request head, of which this has come.
+    Begun(Beginning),
     Closed,
     /// The rest of a request head did not come in its time.
     TooSlow,
@@ -80,6 +83,13 @@ pub(super) async fn exchange<S: HttpService>(
             (Awaits::Request, None) => until_parked.poll(cx, connection).map(|()| Ended::Idle),
             (Awaits::RestOfHead, _) => {
                 let patience = patience.get_or_insert_with(HeadPatience::begun);
+                if drain.is_some()
+                    && connection.destination().is_some()
+                    && let Some(bytes) = connection.take_rest_of_head()
+                {
+                    let begun = patience.began();
+                    return Poll::Ready(Ended::Begun(Beginning { bytes, begun }));
+                }
                 ready!(patience.poll(cx, connection));
                 Poll::Ready(Ended::TooSlow)
             }

@@ -11,12 +11,15 @@ use super::options::Options;
 use super::unmatched::UnmatchedEnds;
 use crate::lifecycle::Lifecycle;
 use crate::model::stage::{CurrentStage, Stage};
+use crate::net::inherited::ListenerId;
 
 /// What the connections of one server share.
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(super) options: Options,
+    /// What its connections belong to, where they may move to a successor.
+    pub(super) listener: Option<ListenerId>,
     pub(super) stage: CurrentStage,
     drain: OnceLock<DrainBegin>,
     /// For what is to be different for each connection.
@@ -34,8 +37,13 @@ struct DrainBegin {
 }
 
 impl Policy {
-    pub(super) fn new(lifecycle: Arc<Lifecycle>, options: Options) -> Self {
+    pub(super) fn new(
+        lifecycle: Arc<Lifecycle>,
+        options: Options,
+        listener: Option<ListenerId>,
+    ) -> Self {
         Self {
+            listener,
             unmatched: UnmatchedEnds::new(Arc::clone(&lifecycle)),
             lifecycle,
             options,
@@ -71,6 +79,11 @@ impl Policy {
         self.has_reached(Stage::Draining)
             .then(|| self.drain.get().map(|drain| drain.begin))
             .flatten()
+    }
+
+    /// Returns the index of its listener in the greeting, where a successor takes its connections.
+    pub(super) fn destination(&self) -> Option<u16> {
+        self.lifecycle.outbound.index_of(self.listener?)
     }
 
     /// Returns until when a connection, idle since `last_active` or new since then, may still bring a request while
@@ -120,7 +133,7 @@ mod tests {
                 header_timeout,
                 ..Options::default()
             };
-            let policy = Policy::new(lifecycle, options);
+            let policy = Policy::new(lifecycle, options, None);
             assert_eq!(policy.head_end(begun), begun + limit);
         }
     }
@@ -132,7 +145,7 @@ mod tests {
         for (was_busy, begin) in [(true, drain), (false, last_active)] {
             let (lifecycle, _) = Lifecycle::new(Settings::default(), Surroundings::default());
             let grace = lifecycle.keep_alive_grace;
-            let policy = Policy::new(lifecycle, Options::default());
+            let policy = Policy::new(lifecycle, Options::default(), None);
             assert_eq!(policy.grace_end(last_active), last_active + grace);
             policy.begin_drain(drain, || was_busy);
             assert_eq!(policy.grace_end(last_active), begin + grace);

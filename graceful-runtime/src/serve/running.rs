@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
+use crate::handover::inbound::TakerGuard;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::current::Attendance;
 use crate::lifecycle::registry::Member;
@@ -27,6 +28,7 @@ use crate::timer::wait_until;
 use super::conversation;
 use super::limits::{BUSY, HANDSHAKES};
 use super::options::Options;
+use super::passage::{self, Beginning};
 use super::security::Security;
 use super::service::HttpService;
 use super::shared::Shared;
@@ -54,6 +56,8 @@ pub(super) struct Running<S> {
     _attendance: Option<Attendance>,
     /// The server as the report knows it, with its connections.
     shared: CutOnDrop,
+    /// Lets connections of the predecessor come.
+    moved: Option<TakerGuard>,
     /// One permit for each connection that may still be opened.
     room: Arc<Semaphore>,
     drains_last: bool,
@@ -68,16 +72,27 @@ impl<S: HttpService> Running<S> {
         if parts.drains_last {
             lifecycle.change_server_counts(|servers| servers.last += 1);
         }
-        let shared = Shared::new(Arc::clone(&lifecycle), parts.options);
+        // What is encrypted does not move: another process would have to have its keys.
+        let moves = parts.security.is_clear_text();
+        let listener = parts.listener.id().filter(|_| moves);
+        let shared = Shared::of_listener(Arc::clone(&lifecycle), parts.options, listener);
+        let shared = CutOnDrop::new(shared);
+        let room = Arc::new(Semaphore::new(parts.max_connections));
+        let before = parts.listener.before().filter(|_| moves);
+        let moved = before.map(|index| {
+            let taker = passage::taker(&shared, &parts.service, &room);
+            lifecycle.inbound.register(index, taker)
+        });
         lifecycle.say(report::listening(&parts.security.url(&parts.listener)));
         Self {
             listener: parts.listener,
             service: parts.service,
             security: parts.security,
-            shared: CutOnDrop::new(shared),
+            shared,
+            moved,
             lifecycle,
             _attendance: attendance,
-            room: Arc::new(Semaphore::new(parts.max_connections)),
+            room,
             drains_last: parts.drains_last,
             accepted: None,
             complaints: Complaints::default(),
@@ -116,9 +131,15 @@ impl<S: HttpService> Running<S> {
             self.empty_queue().await;
         }
         let Self {
-            listener, shared, ..
+            listener,
+            shared,
+            moved,
+            ..
         } = self;
         drop(listener);
+        shared.connections.empty().await;
+        drop(moved);
+        // One may have come at the last moment.
         shared.connections.empty().await;
     }
 
@@ -209,7 +230,8 @@ impl<S: HttpService> Running<S> {
         let connection = self.shared.connect(peer);
         let service = self.service.clone();
         let security = self.security.clone();
-        conversation::spawn(stream, security, connection, service, permit);
+        let nothing = Beginning::default();
+        conversation::spawn(stream, nothing, security, connection, service, permit);
     }
 
     async fn accept_failed(&mut self, error: &io::Error) {

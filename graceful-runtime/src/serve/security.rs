@@ -13,6 +13,10 @@ pub(super) enum Security {
 }
 
 impl Security {
+    pub(super) fn is_clear_text(&self) -> bool {
+        matches!(self, Self::ClearText)
+    }
+
     /// Says where `listener` is reached, as a person would type it.
     pub(super) fn url(&self, listener: &Listener) -> String {
         let url = listener.to_string();

@@ -12,11 +12,13 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::options::Options;
 use super::policy::Policy;
+use crate::handover::parcel::Note;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::registry::{Member, Registry};
 use crate::lifecycle::server::{Backlog, RunningServer, View};
 use crate::model::phase::Phase;
 use crate::model::stage::Stage;
+use crate::net::inherited::ListenerId;
 use crate::net::listener::Listener;
 use crate::net::stream::Peer;
 
@@ -44,8 +46,17 @@ impl fmt::Debug for Tidy {
 
 impl Shared {
     pub(crate) fn new(lifecycle: Arc<Lifecycle>, options: Options) -> Self {
+        Self::of_listener(lifecycle, options, None)
+    }
+
+    /// A server whose connections may move to a successor that has the listener.
+    pub(crate) fn of_listener(
+        lifecycle: Arc<Lifecycle>,
+        options: Options,
+        listener: Option<ListenerId>,
+    ) -> Self {
         Self {
-            policy: Arc::new(Policy::new(lifecycle, options)),
+            policy: Arc::new(Policy::new(lifecycle, options, listener)),
             connections: Arc::default(),
             backlog: Mutex::default(),
             #[cfg(feature = "adapt")]
@@ -66,6 +77,12 @@ impl Shared {
     /// Adds a connection.
     pub(crate) fn connect(&self, peer: Peer) -> Member<Connection> {
         let connection = Connection::new(Arc::clone(&self.policy), peer);
+        self.connections.enter(connection)
+    }
+
+    /// Adds a connection that another process has had until now.
+    pub(super) fn continue_with(&self, peer: Peer, note: &Note) -> Member<Connection> {
+        let connection = Connection::continued(Arc::clone(&self.policy), peer, note);
         self.connections.enter(connection)
     }
 
@@ -101,13 +118,6 @@ impl Shared {
         // A listener that a successor may accept from must not be sealed.
         lifecycle.restart_decided().await;
         self.reach(Stage::Draining);
-    }
-
-    #[cfg(feature = "adapt")]
-    pub(crate) fn wake_connections(&self) {
-        for connection in self.connections.members() {
-            connection.wake();
-        }
     }
 
     #[cfg(feature = "adapt")]
@@ -155,6 +165,12 @@ impl RunningServer for Shared {
             .iter()
             .map(|connection| connection.view())
             .collect()
+    }
+
+    fn wake_connections(&self) {
+        for connection in self.connections.members() {
+            connection.wake();
+        }
     }
 
     fn backlog(&self) -> Option<Backlog> {

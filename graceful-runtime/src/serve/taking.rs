@@ -82,7 +82,7 @@ mod tests {
         server.set_nonblocking(true).unwrap();
         let mut stream = Stream::Tcp(TcpStream::from_std(server).unwrap());
         let (lifecycle, _) = Lifecycle::new(Settings::default(), Surroundings::default());
-        let policy = Policy::new(lifecycle, Options::default());
+        let policy = Policy::new(lifecycle, Options::default(), None);
         let connection = Connection::new(Arc::new(policy), Peer::Tcp(peer));
         let mut taking = Taking::default();
         assert!(!taking.look(0, &stream, &connection), "nothing was sent");

@@ -27,6 +27,7 @@ use super::conversation;
 use super::first_bytes::HTTP2_PREFACE;
 use super::followed::Followed;
 use super::options::Options;
+use super::passage::Beginning;
 use super::security::Security;
 use super::shared::Shared;
 use super::transport::Transport;
@@ -96,7 +97,15 @@ impl Pair {
             note.lock().unwrap().push(request.uri().path().to_owned());
             answer(request)
         });
-        conversation::spawn(stream, Security::ClearText, connection, service, ());
+        let nothing = Beginning::default();
+        conversation::spawn(
+            stream,
+            nothing,
+            Security::ClearText,
+            connection,
+            service,
+            (),
+        );
         Self {
             client,
             shared,
@@ -776,7 +785,8 @@ async fn what_the_runtime_has_not_heard_of_is_answered() {
     let shared = Arc::new(Shared::new(lifecycle, options()));
     let connection = shared.connect(Peer::Unix);
     let (stream, service) = (Stream::Tcp(accepted), service_fn(answer));
-    conversation::spawn(stream, Security::ClearText, connection, service, ());
+    let (nothing, security) = (Beginning::default(), Security::ClearText);
+    conversation::spawn(stream, nothing, security, connection, service, ());
     // The task has found nothing to read.
     sleep(Duration::from_millis(1)).await;
 

@@ -17,6 +17,7 @@ fn plan(script: &str) -> Plan {
         listeners: Vec::new(),
         state: None,
         predecessors: Vec::new(),
+        way: PlannedWay::new(&Manifest::default(), Vec::new()).unwrap(),
         timeout: LIMIT,
         service_manager: ServiceManager::default(),
     }
@@ -57,10 +58,12 @@ fn a_successor_that_keeps_to_the_dialogue_takes_over_and_is_missed_when_it_ends(
         listeners: handed,
         ..plan(&script)
     });
-    let HandoverReport::HandedOver { pid, taken } = reports.recv_timeout(LIMIT).unwrap() else {
+    let HandoverReport::HandedOver { pid, taken, way } = reports.recv_timeout(LIMIT).unwrap()
+    else {
         panic!("no hand-over")
     };
-    assert_eq!(taken, [ids[0], ids[2]]);
+    assert_eq!(taken, [(0, ids[0]), (2, ids[2])]);
+    assert!(way.unwrap().is_over(), "it knows nothing of connections");
     let HandoverReport::Lost { pid: lost, end } = reports.recv_timeout(LIMIT).unwrap() else {
         panic!("no loss")
     };
@@ -270,8 +273,9 @@ fn who_gives_up_has_handed_over_where_the_successor_has_said_that_it_serves() {
         let words = format!("{HEAR} >&2; printf 's\\000\\000' >&0; printf s >&0; {HEAR} >&2");
         let plan = plan(&words);
         let timeout = plan.timeout;
-        let (channel, successor, deadline) = super::start(plan).unwrap();
+        let (channel, successor, way, deadline) = super::start(plan).unwrap();
         let mut driver = HandoverRun {
+            way: Some(way),
             listeners: Vec::new(),
             state,
             channel,

@@ -387,7 +387,7 @@ mod tests {
 
     fn connection() -> (Arc<Connection>, Arc<Lifecycle>) {
         let (lifecycle, _) = Lifecycle::new(Settings::default(), Surroundings::default());
-        let policy = Policy::new(Arc::clone(&lifecycle), Options::default());
+        let policy = Policy::new(Arc::clone(&lifecycle), Options::default(), None);
         let connection = Connection::new(Arc::new(policy), Peer::Unix);
         (Arc::new(connection), lifecycle)
     }

@@ -11,6 +11,17 @@ pub(super) struct Link {
     /// In a drain, and while it is closed: the client has not taken the whole of a response.
     is_untaken: AtomicBool,
     is_closing: AtomicBool,
+    passage: AtomicU8,
+}
+
+/// Whether a connection may go to the successor, where there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Passage {
+    Possible,
+    UnderWay,
+    /// The successor has not taken it.
+    Refused,
 }
 
 /// How much of a connection is left.
@@ -31,6 +42,7 @@ impl Link {
             is_blocked: AtomicBool::new(false),
             is_untaken: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
+            passage: AtomicU8::new(Passage::Possible as u8),
         }
     }
 
@@ -68,6 +80,14 @@ impl Link {
 
     pub(super) fn is_untaken(&self) -> bool {
         self.is_untaken.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_passage(&self, passage: Passage) {
+        self.passage.store(passage as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_passage(&self, passage: Passage) -> bool {
+        self.passage.load(Ordering::Relaxed) == passage as u8
     }
 
     /// Notes that the connection is being closed; tells whether it was already.

@@ -46,7 +46,7 @@ struct Known {
 /// Feeds hyper with `pieces`, one after the other.
 fn serve(pieces: &[&[u8]], handler: Handler) -> Known {
     let (lifecycle, _) = Lifecycle::new(Settings::default(), Surroundings::default());
-    let policy = Arc::new(Policy::new(lifecycle, Options::default()));
+    let policy = Arc::new(Policy::new(lifecycle, Options::default(), None));
     let connection = Arc::new(Connection::new(policy, Peer::Unix));
     connection.becomes_http1();
     let requests = Arc::new(AtomicUsize::new(0));
