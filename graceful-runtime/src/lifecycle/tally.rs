@@ -1,7 +1,7 @@
 //! What is counted as it happens, so that nobody has to look at every connection to know.
 
 use std::fmt::{self, Write as _};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::gone::Gone;
 use crate::text::count;
@@ -15,6 +15,8 @@ pub(crate) struct Tally {
     parked: AtomicUsize,
     /// Connections that the successor has taken.
     moved: AtomicUsize,
+    /// It has been told of them.
+    is_moved_told: AtomicBool,
     /// Those that it has not.
     taken_back: AtomicUsize,
     /// Those that were answered since the trigger.
@@ -58,6 +60,11 @@ impl Tally {
 
     pub(crate) fn moved(&self) -> usize {
         self.moved.load(Ordering::Relaxed)
+    }
+
+    /// Notes that somebody tells of them; returns whether nobody has before.
+    pub(crate) fn tell_moved(&self) -> bool {
+        !self.is_moved_told.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn add_taken_back(&self, count: usize) {

@@ -27,7 +27,6 @@ pub(super) fn give_away(
     let lifecycle = Arc::clone(lifecycle);
     runtime.spawn(async move {
         let tally = &lifecycle.tally;
-        let mut told = 0;
         let tell = |event| match event {
             OutboundEvent::Moved(count) => tally.add_moved(count),
             OutboundEvent::TakenBack(count) => {
@@ -35,16 +34,20 @@ pub(super) fn give_away(
                 lifecycle.say(report::taken_back(count, successor));
             }
             // Those that were in flight move one by one, and are counted in the last line.
-            OutboundEvent::Quiet if told == 0 => {
-                told = tally.moved();
-                lifecycle.say(report::moved(told, successor));
-            }
-            OutboundEvent::Quiet => {}
+            OutboundEvent::Quiet => say_moved(&lifecycle, successor),
         };
         carrier.run(tell).await;
         // They end here, as without a successor.
         lifecycle.wake_connections();
     });
+}
+
+/// Says how many connections have moved, once.
+pub(super) fn say_moved(lifecycle: &Lifecycle, successor: u32) {
+    let moved = lifecycle.tally.moved();
+    if moved > 0 && lifecycle.tally.tell_moved() {
+        lifecycle.say(report::moved(moved, successor));
+    }
 }
 
 /// Takes the connections that earlier processes give away, until this one stops.

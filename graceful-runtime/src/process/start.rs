@@ -12,15 +12,16 @@ use std::{fmt, thread};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::guardian::{Guardian, Start};
+use super::moving;
 use super::pid_file;
 use super::signals::Listening;
 use super::story::story;
 use super::succession::{Lineage, Succession};
 use crate::config::{Config, Flavor};
-use crate::lifecycle::Lifecycle;
 use crate::lifecycle::message::Message;
 use crate::lifecycle::report;
 use crate::lifecycle::surroundings::Surroundings;
+use crate::lifecycle::{Lifecycle, Successor};
 use crate::model::phase::Event;
 use crate::model::signal::{Interrupts, Signal};
 use crate::model::trigger::LameDuck;
@@ -234,6 +235,9 @@ impl Process {
         }
         leave_to_guardian(&lifecycle);
         lifecycle.tell(Message::Happened(Event::Finished));
+        if let Some(Successor::Serves(pid)) = lifecycle.successor() {
+            moving::say_moved(&lifecycle, pid);
+        }
         if let Some(line) = report::stopped(&lifecycle) {
             output.say(line);
         }

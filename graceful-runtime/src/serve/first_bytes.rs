@@ -115,6 +115,10 @@ impl FirstBytes {
                 false => self.patience.began = None,
             }
             ready!(self.patience.poll(cx, connection));
+            // The drain may have begun in another thread, after the look at the top.
+            if destination(stream, connection).is_some() {
+                continue;
+            }
             if self.has_begun() {
                 return Poll::Ready(First::TooSlow);
             }

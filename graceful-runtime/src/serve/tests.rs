@@ -739,6 +739,8 @@ async fn what_could_be_written_is_answered() {
 async fn who_is_unknown_does_not_hold_the_drain() {
     let pair = Pair::new();
     let connection = Arc::clone(&pair.shared.connections.members()[0]);
+    // Its task begins before it.
+    sleep(Duration::from_millis(1)).await;
     connection.becomes_http1();
     // A request that nobody has fed.
     let _guard = connection.begin(&Request::new(Empty::<Bytes>::new()));
