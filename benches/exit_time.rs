@@ -18,9 +18,20 @@ const IDLE: Duration = Duration::from_millis(300);
 
 /// Connections that a server has when it is told to stop.
 struct Scenario {
+    name: &'static str,
     connections: usize,
-    /// Whether each of them has had a request answered, or has not said anything yet.
-    used: bool,
+    use_of_them: Use,
+}
+
+/// What has been done with each of the connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// It has not said anything yet.
+    Silent,
+    /// It has had a request answered.
+    Used,
+    /// The same, and it has been closed since.
+    Closed,
 }
 
 fn main() -> io::Result<()> {
@@ -28,7 +39,8 @@ fn main() -> io::Result<()> {
     let runs = args.number("--runs", 11, 1);
     let [some, many] = if args.quick() { [10, 90] } else { [1000, 9000] };
     process::allow_open_files(many + 100)?;
-    let programs = process::built([GRACEFUL, AXUM, HYPER_UTIL]);
+    // axum goes first: the others are put beside it.
+    let programs = process::built([AXUM, GRACEFUL, HYPER_UTIL]);
 
     let title = format!("milliseconds to exit, median of {runs} runs");
     let mut table = Table::new(&title, programs.iter().map(|program| program.name));
@@ -37,74 +49,84 @@ fn main() -> io::Result<()> {
         ("after the last reply, client reads on", Client::ReadsOn),
         ("after the last reply, client sleeps", Client::Sleeps),
     ] {
-        let measure = |program| median_of(runs, || after_last_reply(program, client));
-        let times = each(&programs, measure)?;
-        table.row(label, times.iter().map(|time| format!("{time:.2}")));
+        let times = in_turns(&programs, runs, |program| after_last_reply(program, client))?;
+        add_times(&mut table, label, &times);
     }
-    for scenario in [
-        Scenario {
-            connections: 0,
-            used: false,
-        },
-        Scenario {
-            connections: some,
-            used: true,
-        },
-        Scenario {
-            connections: some,
-            used: false,
-        },
-        Scenario {
-            connections: many,
-            used: true,
-        },
+    for (name, connections, use_of_them) in [
+        ("nothing connected", 0, Use::Used),
+        ("nothing connected any more", 1, Use::Closed),
+        ("some idle connections", some, Use::Used),
+        ("some silent connections", some, Use::Silent),
+        ("many idle connections", many, Use::Used),
     ] {
-        let times = each(&programs, |program| scenario.measure(program, runs))?;
-        table.row(
-            &scenario.name(),
-            times.iter().map(|(term, _, _)| format!("{term:.2}")),
-        );
-        table.row(
-            "    SIGKILL instead",
-            times.iter().map(|(_, kill, _)| format!("{kill:.2}")),
-        );
-        table.row(
-            "    ratio",
-            times.iter().map(|(_, _, ratio)| format!("{ratio:.2}")),
-        );
+        let scenario = Scenario {
+            name,
+            connections,
+            use_of_them,
+        };
+        let pairs = in_turns(&programs, runs, |program| scenario.measure(program))?;
+        scenario.add_to(&mut table, &pairs);
     }
     print!("{table}");
     Ok(())
 }
 
-impl Scenario {
-    fn name(&self) -> String {
-        match self {
-            Self { connections: 0, .. } => "nothing connected".to_owned(),
-            Self {
-                connections,
-                used: true,
-            } => format!("{connections} idle connections"),
-            Self {
-                connections,
-                used: false,
-            } => format!("{connections} silent connections"),
+/// Measures the programs in turns, so that a disturbance hits all of them.
+fn in_turns<T>(
+    programs: &[Program],
+    runs: usize,
+    measure: impl Fn(Program) -> io::Result<T>,
+) -> io::Result<Vec<Vec<T>>> {
+    let mut results: Vec<_> = programs.iter().map(|_| Vec::with_capacity(runs)).collect();
+    for _ in 0..runs {
+        for (program, results) in programs.iter().zip(&mut results) {
+            results.push(measure(*program)?);
         }
     }
+    Ok(results)
+}
 
-    /// Returns the medians after `SIGTERM`, after `SIGKILL`, and of the ratios of both.
-    fn measure(&self, program: Program, runs: usize) -> io::Result<(f64, f64, f64)> {
-        let (mut term, mut kill) = (Vec::new(), Vec::new());
-        for _ in 0..runs {
-            term.push(self.run(program, Signal::TERM)?);
-            kill.push(self.run(program, Signal::KILL)?);
-        }
-        Ok((median(&term), median(&kill), median_ratio(&term, &kill)))
+/// Adds the medians, and those of the ratios to the first program of the same turn.
+fn add_times(table: &mut Table, label: &str, times: &[Vec<f64>]) {
+    let medians = times.iter().map(|times| format!("{:.2}", median(times)));
+    table.row(label, medians);
+    let ratios = times.iter().map(|one| median_ratio(one, &times[0]));
+    table.row("    beside axum", ratios.map(|ratio| format!("{ratio:.2}")));
+}
+
+impl Scenario {
+    fn add_to(&self, table: &mut Table, pairs: &[Vec<(f64, f64)>]) {
+        let (terms, kills): (Vec<_>, Vec<_>) = pairs
+            .iter()
+            .map(|pairs| pairs.iter().copied().unzip::<_, _, Vec<_>, Vec<_>>())
+            .unzip();
+        let name = match self.connections {
+            0 | 1 => self.name.to_owned(),
+            count => format!("{} ({count})", self.name),
+        };
+        add_times(table, &name, &terms);
+        let medians = kills.iter().map(|kills| format!("{:.2}", median(kills)));
+        table.row("    SIGKILL instead", medians);
+        let ratios = terms.iter().zip(&kills);
+        let ratios = ratios.map(|(terms, kills)| median_ratio(terms, kills));
+        table.row("    ratio", ratios.map(|ratio| format!("{ratio:.2}")));
+    }
+
+    /// Returns the times after `SIGTERM` and after `SIGKILL`.
+    fn measure(&self, program: Program) -> io::Result<(f64, f64)> {
+        Ok((
+            self.run(program, Signal::TERM)?,
+            self.run(program, Signal::KILL)?,
+        ))
     }
 
     fn run(&self, program: Program, signal: Signal) -> io::Result<f64> {
         let mut server = program.start()?;
-        let connections = open_many(server.address, self.connections, self.used)?;
+        let is_used = self.use_of_them != Use::Silent;
+        let mut connections = open_many(server.address, self.connections, is_used)?;
+        if self.use_of_them == Use::Closed {
+            connections.clear();
+        }
         thread::sleep(IDLE);
         let time = server.time_to_exit(signal)?;
         connections.into_iter().try_for_each(Connection::reset)?;
@@ -138,17 +160,6 @@ fn after_last_reply(program: Program, client: Client) -> io::Result<f64> {
     }
     let _kept = matches!(client, Client::Sleeps).then_some(connection);
     server.gone(last_byte).map(milliseconds)
-}
-
-fn each<T>(programs: &[Program], measure: impl Fn(Program) -> io::Result<T>) -> io::Result<Vec<T>> {
-    programs.iter().map(|program| measure(*program)).collect()
-}
-
-fn median_of(runs: usize, measure: impl Fn() -> io::Result<f64>) -> io::Result<f64> {
-    let times = (0..runs)
-        .map(|_| measure())
-        .collect::<io::Result<Vec<_>>>()?;
-    Ok(median(&times))
 }
 
 fn milliseconds(time: Duration) -> f64 {
