@@ -200,6 +200,13 @@ impl Lifecycle {
         let _ = self.messages.send(message);
     }
 
+    /// Asks for the shutdown, unless it has been triggered: only the first reason counts.
+    pub(crate) fn ask_to_stop(&self, reason: Reason) {
+        if self.trigger().is_none() {
+            self.tell(Message::Trigger(reason));
+        }
+    }
+
     /// Takes the step of the table; for the guardian alone. Returns the new phase where there is one.
     pub(crate) fn step(&self, event: Event) -> Option<Phase> {
         let mut next = None;

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::current::Attendance;
-use crate::lifecycle::message::Message;
 use crate::model::phase::Phase;
 use crate::model::trigger::Reason;
 
@@ -103,7 +102,7 @@ pub fn stop() {
              `graceful::shutdown()` and call `.stop()` on it"
         );
     };
-    lifecycle.tell(Message::Trigger(Reason::Call));
+    lifecycle.ask_to_stop(Reason::Call);
 }
 
 impl Shutdown {
@@ -131,7 +130,7 @@ impl Shutdown {
     /// graceful::shutdown().stop();
     /// ```
     pub fn stop(&self) {
-        self.lifecycle.tell(Message::Trigger(Reason::Call));
+        self.lifecycle.ask_to_stop(Reason::Call);
     }
 
     /// Tells whether a shutdown was triggered: readiness is off from then on.

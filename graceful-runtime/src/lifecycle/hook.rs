@@ -52,6 +52,11 @@ impl Hooks {
         *lock(&self.state_maker) = Some(StateMaker(Arc::new(leave)));
     }
 
+    /// Tells whether a hook is left to be run before the drain.
+    pub(crate) fn has_some_before_drain(&self) -> bool {
+        !lock(&self.before_drain).is_empty()
+    }
+
     /// Tells whether a hook is left for the end.
     pub(crate) fn has_some_at_end(&self) -> bool {
         !lock(&self.at_end).is_empty()

@@ -269,6 +269,18 @@ impl Guardian {
             self.lifecycle.set_told();
         }
         self.step(Event::Trigger);
+        if self.has_nothing_before_drain() {
+            self.step(Event::LameDuckOver);
+        }
+    }
+
+    /// Tells whether the drain can begin with the trigger; else the story says when.
+    fn has_nothing_before_drain(&self) -> bool {
+        let lifecycle = &self.lifecycle;
+        let has_lame_duck = lifecycle
+            .trigger()
+            .is_some_and(|trigger| !trigger.lame_duck.is_zero());
+        !has_lame_duck && !lifecycle.hooks.has_some_before_drain()
     }
 
     fn on_event(&mut self, event: Event) {

@@ -234,7 +234,6 @@ impl Process {
             output.say(report::pid_file_left(file.path(), &error));
         }
         leave_to_guardian(&lifecycle);
-        lifecycle.tell(Message::Happened(Event::Finished));
         if let Some(Successor::Serves(pid)) = lifecycle.successor() {
             moving::say_moved(&lifecycle, pid);
         }
@@ -252,6 +251,7 @@ impl Process {
                 std::mem::forget(lock);
             }
             Afterwards::CallerGoesOn => {
+                lifecycle.tell(Message::Happened(Event::Finished));
                 lifecycle.tell(Message::Dismissed);
                 // It only reads its inbox now, so it ends at once; it never panics.
                 let _ = guardian.join();

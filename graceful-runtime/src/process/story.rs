@@ -40,10 +40,10 @@ where
         };
         let failure = cut.or(serve(lifecycle, main)).await;
         lifecycle.set_started();
-        lifecycle.tell(Message::Trigger(match failure {
+        lifecycle.ask_to_stop(match failure {
             Some(_) => Reason::Failed,
             None => Reason::Finished,
-        }));
+        });
         servers_gone.notify_one();
         failure
     };
@@ -61,7 +61,9 @@ where
     };
     left.or(lifecycle.reached(Phase::Stopping)).await;
     lifecycle.tell(Message::Happened(Event::Drained));
-    lifecycle.reached(Phase::Stopping).await;
+    if lifecycle.hooks.has_some_before_drain() || lifecycle.hooks.has_some_at_end() {
+        lifecycle.reached(Phase::Stopping).await;
+    }
 
     let deadline = lifecycle.trigger().map(|trigger| trigger.budget.deadline());
     // Those before the drain are left over where they had no time.
@@ -133,7 +135,7 @@ where
     let (running, ids) = start(lifecycle, servers);
     if failure.is_some() {
         // What else was returned drains.
-        lifecycle.tell(Message::Trigger(Reason::Failed));
+        lifecycle.ask_to_stop(Reason::Failed);
     }
     let first = wait_for_servers(lifecycle, running, &ids).await;
     failure.or(first)
@@ -172,7 +174,7 @@ async fn wait_for_servers(
             }
         };
         // The others drain.
-        lifecycle.tell(Message::Trigger(reason));
+        lifecycle.ask_to_stop(reason);
     }
     failure
 }
@@ -241,7 +243,9 @@ async fn announce(lifecycle: &Lifecycle, servers_gone: &Notify) {
         };
         let are_done = are_done.or(is_late).await;
         wait_until(end.into()).or(servers_gone.notified()).await;
-        lifecycle.tell(Message::Happened(Event::LameDuckOver));
+        if lifecycle.phase() < Phase::Draining {
+            lifecycle.tell(Message::Happened(Event::LameDuckOver));
+        }
         if !are_done {
             // They had half of the budget; the drain goes on beside them.
             hooks.await;
