@@ -54,14 +54,17 @@ impl Drain {
             return self.adapter.undecided.empty().await;
         };
         let sealed = Instant::now();
-        let handshakes = sealed + if was_busy { HANDSHAKES } else { Duration::ZERO };
+        let mut handshakes = sealed + if was_busy { HANDSHAKES } else { Duration::ZERO };
         loop {
             self.empty_queue().await;
             if self.adapter.undecided.len() == 0 && Instant::now() >= handshakes {
                 return;
             }
             self.adapter.undecided.empty().await;
-            sleep_until(handshakes).await;
+            match self.with_acceptor(Acceptor::may_have_handshakes) {
+                Some(true) => sleep_until(handshakes).await,
+                _ => handshakes = sealed,
+            }
         }
     }
 

@@ -275,6 +275,11 @@ impl Acceptor {
         *self.queue.borrow() != Queue::Closed && self.socket.queue_length() > 0
     }
 
+    /// Tells whether clients may be in the middle of connecting.
+    pub(super) fn may_have_handshakes(&self) -> bool {
+        self.socket.may_have_handshakes()
+    }
+
     /// Has the queue emptied.
     pub(super) fn look(&self) {
         self.set(Queue::Look);

@@ -170,6 +170,19 @@ impl Listener {
         }
     }
 
+    /// Tells whether clients may be in the middle of connecting, to whom a close would be a reset.
+    pub(crate) fn may_have_handshakes(&self) -> bool {
+        match &self.socket {
+            Bound::Tcp(listener) => {
+                let address = listener.local_addr();
+                // Where the kernel does not tell, there may be some.
+                address.and_then(sockets::has_handshakes).unwrap_or(true)
+            }
+            // A connect is one step.
+            Bound::Unix(..) => false,
+        }
+    }
+
     /// Tells whether sockets of other processes listen on the same port, to which the kernel spreads the connects
     /// (`SO_REUSEPORT` in socket(7)). Those of this process leave together with this one.
     pub(crate) fn has_siblings(&self) -> bool {

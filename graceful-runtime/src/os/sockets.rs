@@ -11,6 +11,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use rustix::net::netlink::SOCK_DIAG;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+};
+
 /// Makes the kernel refuse new connects to a listener, while its accept queue and the handshakes
 /// under way stay: it is bound to a network interface that does not exist.
 ///
@@ -108,6 +113,62 @@ pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(info.tcpi_unacked).unwrap_or(usize::MAX))
 }
 
+/// Tells whether a client is in the middle of connecting to the TCP port of `address`: it may take itself for connected, and the
+/// kernel waits for its answer.
+///
+/// Takes about a millisecond: the kernel looks through the connections of the whole machine. Those of another
+/// network namespace than this thread's are not seen.
+///
+/// # Errors
+///
+/// Where the kernel does not tell, such as in a sandbox.
+///
+/// # References
+///
+/// sock_diag(7), netlink(7); `inet_diag_dump_icsk` in Linux's net/ipv4/inet_diag.c
+pub(crate) fn has_handshakes(address: SocketAddr) -> io::Result<bool> {
+    const SOCK_DIAG_BY_FAMILY: u16 = 20;
+    const HEADER: usize = 16;
+    const REQUEST: usize = 72;
+    /// One bit for each state of a connection.
+    const SYN_RECEIVED: u32 = 1 << 3;
+
+    let family = match address {
+        SocketAddr::V4(_) => libc::AF_INET,
+        SocketAddr::V6(_) => libc::AF_INET6,
+    };
+    let type_and_flags = [
+        SOCK_DIAG_BY_FAMILY,
+        (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16,
+    ];
+    let mut request = Vec::with_capacity(REQUEST);
+    request.extend((REQUEST as u32).to_ne_bytes());
+    request.extend(type_and_flags.map(u16::to_ne_bytes).as_flattened());
+    // The number of the request, and nobody's address.
+    request.extend([0; 8]);
+    request.extend([family as u8, libc::IPPROTO_TCP as u8, 0, 0]);
+    request.extend(SYN_RECEIVED.to_ne_bytes());
+    request.extend(address.port().to_be_bytes());
+    // Whatever else could be asked for.
+    request.resize(REQUEST, 0);
+
+    let kernel = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        Some(SOCK_DIAG),
+    )?;
+    send(&kernel, &request, SendFlags::empty())?;
+    // The first answer tells, and what does not fit is thrown away.
+    let mut answer = [0; HEADER];
+    recv(&kernel, &mut answer, RecvFlags::TRUNC)?;
+    match u16::from_ne_bytes([answer[4], answer[5]]) {
+        SOCK_DIAG_BY_FAMILY => Ok(true),
+        done if i32::from(done) == libc::NLMSG_DONE => Ok(false),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
 /// Tells whether a TCP connection has something to send and waits for nothing but the peer to make room: everything that
 /// was sent is acknowledged, and the peer answers when it is asked for room, so it is there and reads no further.
 ///
@@ -182,5 +243,36 @@ fn set_option(
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    use super::{defer_accept, has_handshakes};
+
+    #[test]
+    fn who_is_in_the_middle_of_connecting_is_seen() {
+        for any_port in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            // An address of a family that this machine does not have.
+            let Ok(listener) = TcpListener::bind(any_port) else {
+                continue;
+            };
+            let address = listener.local_addr().unwrap();
+            assert!(!has_handshakes(address).unwrap(), "{any_port}");
+            let connected = TcpStream::connect(("localhost", address.port()));
+            let connected = connected.or_else(|_| TcpStream::connect(address));
+            assert!(!has_handshakes(address).unwrap(), "{any_port}");
+            // A handshake ends with the first byte then.
+            defer_accept(listener.as_fd(), 10).unwrap();
+            let mut connecting = TcpStream::connect(address).unwrap();
+            assert!(has_handshakes(address).unwrap(), "{any_port}");
+            connecting.write_all(b"x").unwrap();
+            assert!(!has_handshakes(address).unwrap(), "{any_port}");
+            drop(connected);
+        }
     }
 }

@@ -148,18 +148,19 @@ impl<S: HttpService> Running<S> {
         let begin = Instant::now();
         if self.listener.seal() {
             // The listener stays as long as there are connections anyway, so that handshakes under way
-            // have all that time, and at least a little where more may be under way.
+            // have all that time, and at least a little. The kernel is asked for them only where it was busy, as
+            // that takes it longer than all the rest.
             let was_busy = self
                 .accepted
                 .is_some_and(|accepted| accepted + BUSY > begin);
             let handshakes = begin + if was_busy { HANDSHAKES } else { Duration::ZERO };
             loop {
                 let connections = Arc::clone(&self.shared.connections);
-                let settled = async {
-                    connections.empty().await;
-                    wait_until(handshakes).await;
-                };
-                self.accept_until(settled).await;
+                self.accept_until(connections.empty()).await;
+                if Instant::now() < handshakes && self.listener.may_have_handshakes() {
+                    self.accept_until(wait_until(handshakes)).await;
+                    continue;
+                }
                 if !self.accept_queued().await {
                     return;
                 }
