@@ -62,7 +62,8 @@ impl Policy {
     /// together.
     pub(super) fn spread(&self, time: Duration, accepted: Instant) -> Duration {
         let random = self.random.hash_one(accepted);
-        time / 10 * 9 + (time / 5).mul_f64(random as f64 / u64::MAX as f64)
+        let more = (time / 5).mul_f64(random as f64 / u64::MAX as f64);
+        (time / 10 * 9).saturating_add(more)
     }
 
     /// Notes that the drain begins; only the first call counts.
@@ -104,8 +105,8 @@ impl Policy {
         begun + HEAD_LIMIT.min(self.options.header_timeout)
     }
 
-    /// Returns how long, in a drain, an HTTP/2 client may take to learn of it: to open streams, and to be silent when all have
-    /// ended.
+    /// Returns how long an HTTP/2 client may take to learn of the end of its connection: to open streams, and to be silent
+    /// when all have ended.
     ///
     /// One that does what it should needs a round trip, which ends the wait; a request of its own may cross the GOAWAY.
     pub(crate) fn goaway_limit(&self) -> Duration {

@@ -167,3 +167,19 @@ fn ages_are_spread() {
     let late = spread.iter().filter(|spread| **spread > most - tenth / 2);
     assert!(early.count() > 100 && late.count() > 100);
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_age_is_too_long() {
+    for _ in 0..10 {
+        let mut pair = Pair::with(Options {
+            life: Some(Life {
+                max_requests: None,
+                max_age: Some(Duration::MAX),
+            }),
+            ..options()
+        });
+        assert!(pair.ask().await.contains("200 OK"));
+        sleep(MOMENT).await;
+        assert!(!pair.ask().await.contains("close"));
+    }
+}
