@@ -16,6 +16,7 @@ mod parking;
 mod passage;
 mod policy;
 mod requests;
+mod retiring;
 mod running;
 mod security;
 pub(crate) mod service;
@@ -196,7 +197,8 @@ impl<S> Serve<S> {
     /// opened together do not end together.
     ///
     /// It ends with the first response after that, as with [`max_requests`](Self::max_requests); one that is idle is left
-    /// to [`keep_alive_timeout`](Self::keep_alive_timeout), as a close could lose a request.
+    /// to [`keep_alive_timeout`](Self::keep_alive_timeout), as a close could lose a request. An HTTP/2 client gets its
+    /// GOAWAY at once, which loses nothing.
     ///
     /// # Panics
     ///

@@ -358,6 +358,24 @@ impl Connection {
         }
     }
 
+    /// Tells whether a stream of HTTP/2 is open, if only for what the client still sends.
+    #[inline]
+    pub(super) fn has_streams(&self) -> bool {
+        self.open_streams().is_some_and(|count| count > 0) || self.http2.half_closed_streams() > 0
+    }
+
+    /// Has a connection of HTTP/2 end although the server goes on; returns since when it leaves.
+    pub(super) fn retire(&self) -> Instant {
+        self.http2.retire()
+    }
+
+    /// Returns since when a client of HTTP/2 is told that its connection ends: since that was retired, or since the drain
+    /// began.
+    #[inline]
+    pub(super) fn leaves_since(&self) -> Option<Instant> {
+        self.http2.retired().or_else(|| self.drain_began())
+    }
+
     /// Takes an HTTP/2 client for one that has answered the PING behind the GOAWAY.
     pub(crate) fn presume_answer(&self) {
         self.http2.presume_answer();
@@ -545,12 +563,14 @@ impl Connection {
     /// Tells whether it is as old, or has brought as many requests, as it may.
     #[cold]
     pub(super) fn has_had_its_life(&self) -> bool {
-        let Some(life) = self.policy.options.life else {
-            return false;
-        };
-        let is_spent = |max| self.state().ledger.begun >= max;
-        life.max_requests.is_some_and(is_spent)
-            || self.life_end().is_some_and(|end| end <= Instant::now())
+        self.has_brought_its_requests() || self.life_end().is_some_and(|end| end <= Instant::now())
+    }
+
+    /// Tells whether it has brought as many requests as it may.
+    #[inline]
+    pub(super) fn has_brought_its_requests(&self) -> bool {
+        let max_requests = self.policy.options.life.and_then(|life| life.max_requests);
+        max_requests.is_some_and(|max| self.state().ledger.begun >= max)
     }
 
     /// Returns when it is as old as it may be.

@@ -27,7 +27,7 @@ pub(crate) struct Followed {
     /// Where the PING behind the GOAWAY does.
     ping: Option<u64>,
     taking: Taking,
-    /// It has been looked what the client has taken, in the drain.
+    /// It has been looked what the client has taken, since it is to learn of the end.
     has_looked: bool,
     /// What is left of an answer that hyper is to read before anything else.
     answer: Bytes,
@@ -119,14 +119,14 @@ impl Followed {
     fn look<T>(&mut self, polled: &Poll<T>) {
         if polled.is_pending()
             && self.frames.is_some()
-            && self.io.connection().drain_began().is_some()
+            && self.io.connection().leaves_since().is_some()
         {
-            self.look_in_drain();
+            self.look_at_client();
         }
     }
 
     #[cold]
-    fn look_in_drain(&mut self) {
+    fn look_at_client(&mut self) {
         let (Some(stream), connection) = (self.io.get_ref(), self.io.connection()) else {
             return;
         };
@@ -135,7 +135,7 @@ impl Followed {
         }
         let is_first = !mem::replace(&mut self.has_looked, true);
         if is_first && !connection.is_untaken() {
-            // The responses before the drain have arrived.
+            // The responses before the GOAWAY have arrived.
             connection.http2().note_reading(false);
         }
         if self.ping.is_some_and(|ping| self.taking.has(ping)) {

@@ -1,8 +1,9 @@
 //! One connection of HTTP/2, from its preface to its end.
 //!
-//! hyper does most of it: a GOAWAY that takes back nothing and a PING at the beginning of the drain, a GOAWAY with the
-//! last stream when the PING is answered, the end when no stream is left. It has no bound on a client that answers
-//! nothing, or reads nothing, so that is here ([`leaving`](super::leaving)).
+//! hyper does most of its end: a GOAWAY that takes back nothing and a PING, a GOAWAY with the last stream when the PING is
+//! answered, the close when no stream is left. We say when, which is at the beginning of the drain or before
+//! ([`retiring`](super::retiring)). hyper has no bound on a client that answers nothing, or reads nothing, so that is here,
+//! too ([`leaving`](super::leaving)).
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,17 +12,26 @@ use std::task::{Poll, ready};
 
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::first_bytes::HTTP2_PREFACE;
 use super::followed::Followed;
 use super::leaving::{Due, Leaving};
 use super::options::{Http2, KeepAlive};
+use super::retiring::UntilRetired;
 use super::service::{HttpService, Tracked};
 use super::streams::Streams;
 use super::transport::Transport;
 use crate::lifecycle::server::Activity;
 use crate::timer::Timer;
+
+/// How far a connection has come.
+enum Course {
+    Stays(UntilRetired),
+    /// Its client is told of the end, since then.
+    Leaves(Instant, Leaving),
+}
 
 /// Exchanges requests and responses until the connection has ended.
 pub(super) async fn exchange<S: HttpService>(
@@ -44,26 +54,32 @@ async fn run<S: HttpService>(io: Followed, service: S, connection: &Arc<Connecti
     let service = Tracked::new(service, Arc::clone(connection));
     let builder = builder(connection.policy.options.http2);
     let mut hyper = pin!(builder.serve_connection(TokioIo::new(io), service));
-    let mut is_told = false;
-    let mut leaving = Leaving::default();
+    let mut course = Course::Stays(UntilRetired::new(connection));
     let mut timer = Timer::default();
     poll_fn(|cx| {
         loop {
             if hyper.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            let Some(drain) = connection.drain_began() else {
-                return Poll::Pending;
+            let (told, leaving) = match &mut course {
+                Course::Stays(until_retired) => {
+                    let told = match connection.leaves_since() {
+                        Some(told) => told,
+                        None => {
+                            ready!(until_retired.poll(cx, connection));
+                            connection.retire()
+                        }
+                    };
+                    hyper.as_mut().graceful_shutdown();
+                    course = Course::Leaves(told, Leaving::default());
+                    continue;
+                }
+                Course::Leaves(told, leaving) => (*told, leaving),
             };
-            if !is_told {
-                is_told = true;
-                hyper.as_mut().graceful_shutdown();
-                continue;
-            }
             if !connection.is_busy() {
                 connection.settle();
             }
-            let Some((limit, due)) = leaving.next(connection, drain) else {
+            let Some((limit, due)) = leaving.next(connection, told) else {
                 return Poll::Pending;
             };
             ready!(timer.poll(limit, cx));

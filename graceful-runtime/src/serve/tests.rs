@@ -5,6 +5,7 @@ mod bodies;
 mod parking;
 mod pipelines;
 pub(crate) mod races;
+mod retiring;
 
 use std::convert::Infallible;
 use std::io::{IoSlice, Read, Write};
@@ -627,7 +628,15 @@ async fn whether_a_client_reads_on_is_known_by_what_has_arrived_and_by_its_answe
         b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0\0\0\x08\x06\0\0\0\0\0leaving?";
     const ANSWER: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0leaving?";
     const RESPONSE: &[u8] = b"\0\0\x04\0\x01\0\0\0\x01data";
-    for (behind, reads_on) in [(&b""[..], false), (RESPONSE, true)] {
+    let leaves: [fn(&Connection); 2] = [
+        |connection| {
+            connection.policy.begin_drain(Instant::now(), || false);
+            connection.policy.stage.set(Stage::Draining);
+        },
+        |connection| _ = connection.retire(),
+    ];
+    let ends = [(&b""[..], false), (RESPONSE, true)];
+    for (leave, (behind, reads_on)) in leaves.map(|leave| ends.map(|end| (leave, end))).concat() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap());
         let (mut client, server) = (client.await.unwrap(), listener.accept().await.unwrap().0);
@@ -635,8 +644,7 @@ async fn whether_a_client_reads_on_is_known_by_what_has_arrived_and_by_its_answe
         io.write_all(RESPONSE).await.unwrap();
         assert!(connection.may_be_sending());
         client.read_exact(&mut [0; RESPONSE.len()]).await.unwrap();
-        connection.policy.begin_drain(Instant::now(), || false);
-        connection.policy.stage.set(Stage::Draining);
+        leave(&connection);
         let mut bytes = [0; 100];
         assert!(timeout(SLOW / 100, io.read(&mut bytes)).await.is_err());
         assert!(!connection.may_be_sending(), "it has arrived");

@@ -1,6 +1,9 @@
 //! What the frames and the kernel have shown of an HTTP/2 client.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+
+use tokio::time::Instant;
 
 /// Not a number of streams.
 const UNKNOWN: u32 = u32::MAX;
@@ -12,6 +15,8 @@ pub(in crate::serve) struct Http2Client {
     open: AtomicU32,
     /// On how many the server has ended, and the client has not.
     half_closed: AtomicU32,
+    /// When its connection was retired: it is to end although the server goes on.
+    retired: OnceLock<Instant>,
     /// How far it has come with the PING behind the GOAWAY.
     answer: AtomicU8,
     /// How often it was seen to have taken something that it was sent.
@@ -39,6 +44,7 @@ impl Http2Client {
         Self {
             open: AtomicU32::new(UNKNOWN),
             half_closed: AtomicU32::new(0),
+            retired: OnceLock::new(),
             answer: AtomicU8::new(PingAnswer::Far as u8),
             progress: AtomicU32::new(0),
             behind_response: AtomicUsize::new(0),
@@ -65,6 +71,16 @@ impl Http2Client {
 
     pub(in crate::serve) fn half_closed_streams(&self) -> usize {
         self.half_closed.load(Ordering::Relaxed) as usize
+    }
+
+    /// Notes that the connection is retired; returns since when.
+    pub(super) fn retire(&self) -> Instant {
+        *self.retired.get_or_init(Instant::now)
+    }
+
+    /// Returns when the connection was retired.
+    pub(super) fn retired(&self) -> Option<Instant> {
+        self.retired.get().copied()
     }
 
     /// Notes that the client has the PING behind the GOAWAY.

@@ -8,7 +8,7 @@ pub(super) struct Link {
     condition: AtomicU8,
     /// The socket has not taken everything that hyper wrote.
     is_blocked: AtomicBool,
-    /// In a drain, and while it is closed: the client has not taken the whole of a response.
+    /// On the way to the end of the connection: the client has not taken the whole of a response.
     is_untaken: AtomicBool,
     is_closing: AtomicBool,
     passage: AtomicU8,
