@@ -23,11 +23,11 @@ pub(crate) fn rows(table: &mut Table, programs: &[Program], restarts: usize) -> 
         format!("{:.0}", clients.steady.p99())
     });
     row("    one restart every 600 ms", |clients| {
-        clients.restarted.p99_beside(&clients.steady)
+        clients.restarted.beside_p99(&clients.steady)
     });
     row(
         "    the program started beside it every 600 ms instead",
-        |clients| clients.beside.p99_beside(&clients.steady),
+        |clients| clients.beside.beside_p99(&clients.steady),
     );
     row("    longest answer of each, ms", |clients| {
         [&clients.steady, &clients.restarted, &clients.beside]

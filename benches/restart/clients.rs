@@ -91,7 +91,7 @@ impl Seen {
     }
 
     /// The p99, and how many times that is of what it is without restarts.
-    pub(crate) fn p99_beside(&self, steady: &Self) -> String {
+    pub(crate) fn beside_p99(&self, steady: &Self) -> String {
         format!("{:.0} (× {:.2})", self.p99(), self.p99() / steady.p99())
     }
 

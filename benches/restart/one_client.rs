@@ -19,13 +19,13 @@ pub(crate) fn rows(table: &mut Table, programs: &[Program], restarts: usize) -> 
         format!("{:.0}", client.steady.p99())
     });
     row("    one restart every 600 ms", |client| {
-        client.paced.p99_beside(&client.steady)
+        client.paced.beside_p99(&client.steady)
     });
     row("    one restart after the other", |client| {
-        client.in_a_row.p99_beside(&client.steady)
+        client.in_a_row.beside_p99(&client.steady)
     });
     row("    the program started beside it instead", |client| {
-        client.beside.p99_beside(&client.steady)
+        client.beside.beside_p99(&client.steady)
     });
     row("    longest of all, ms", |client| {
         let longest = client.paced.longest().max(client.in_a_row.longest());
