@@ -9,7 +9,8 @@ use graceful_tests::address::is_refusal;
 use graceful_tests::load::Style;
 use graceful_tests::process::raise_descriptor_limit;
 use graceful_tests::{
-    Certificate, Connection, Listen, Load, SOON, Server, Signal, command, get, try_until_in_time,
+    Certificate, Connection, LIMIT, Listen, Load, SOON, Server, Signal, command, get,
+    try_until_in_time,
 };
 
 /// A server that would need a minute if anything had to wait for the deadline.
@@ -51,6 +52,11 @@ over_tcp_and_unix! {
     c9_connect_per_request_clients_lose_nothing
     c10_the_accept_queue_is_served
     c15_a_connection_limit_holds_and_the_waiting_are_served
+    l1_an_idle_connection_parks_and_is_served_again
+    l10_clients_in_closed_loops_lose_nothing
+    l10_what_is_pipelined_beyond_a_limit_is_answered
+    l10_an_idle_connection_is_closed_at_its_limit
+    l10_a_request_in_the_socket_at_the_limit_is_answered
 }
 
 /// TLS hides what has come and was not read yet, which pipelining depends on.
@@ -67,6 +73,10 @@ mod over_tls {
         c7_a_pipelined_request_that_comes_in_pieces_is_answered
         c7_pipelined_requests_are_answered
         c7_pipelined_requests_with_bodies_are_answered
+        l1_an_idle_connection_parks_and_is_served_again
+        l10_what_is_pipelined_beyond_a_limit_is_answered
+        l10_an_idle_connection_is_closed_at_its_limit
+        l10_a_request_in_the_socket_at_the_limit_is_answered
     }
 }
 
@@ -536,6 +546,105 @@ fn c15_a_connection_limit_holds_and_the_waiting_are_served(listen: &Listen) {
         connection.expect_eof();
     }
     listen.expect_clean_end(server);
+}
+
+fn l1_an_idle_connection_parks_and_is_served_again(listen: &Listen) {
+    let server = start!(listen);
+    let [mut kept, mut asking] = [(); 2].map(|()| listen.connect(&server));
+    for times in 1..=3 {
+        assert_eq!(kept.get("/").text(), "hello");
+        wait_until_parked(&mut asking, 1);
+        kept.send(get("/wait"));
+        server.wait_for_times("handling /wait", times);
+        assert_eq!(asking.get("/parked").text(), "0");
+        assert_eq!(asking.get("/go").text(), "go");
+        assert_eq!(kept.response().text(), "waited");
+    }
+    let mut others: Vec<_> = (0..20).map(|_| listen.connect(&server)).collect();
+    for other in &mut others {
+        assert_eq!(other.get("/").text(), "hello");
+    }
+    wait_until_parked(&mut asking, 21);
+    for other in &mut others {
+        assert_eq!(other.get("/").text(), "hello");
+    }
+    server.drain();
+    for mut connection in others.into_iter().chain([kept, asking]) {
+        connection.expect_eof();
+    }
+    listen.expect_clean_end(server);
+}
+
+/// Asks until so many connections are parked, beside the one that asks.
+#[track_caller]
+fn wait_until_parked(asking: &mut Connection, count: usize) {
+    let deadline = Instant::now() + LIMIT;
+    while asking.get("/parked").text() != count.to_string() {
+        assert!(Instant::now() < deadline, "{count} are to be parked");
+    }
+}
+
+fn l10_clients_in_closed_loops_lose_nothing(listen: &Listen) {
+    const CLIENTS: usize = 16;
+    const MAX_REQUESTS: usize = 10;
+    for is_pipelined in [false, true] {
+        for limit in [&*format!("max_requests={MAX_REQUESTS}"), "max_age=20ms"] {
+            let server = start!(listen, limit);
+            let load = match is_pipelined {
+                true => Load::pipelined(server.address(), CLIENTS),
+                false => Load::start(server.address(), CLIENTS, Style::KeepAlive),
+            };
+            // Each of them has been told several times, or else one has been told more often.
+            load.wait_until_connected(CLIENTS * 6);
+            load.wait_until_served(CLIENTS * MAX_REQUESTS * 6);
+            server.signal(Signal::TERM);
+            load.expect_nothing_lost();
+            listen.expect_clean_end(server);
+        }
+    }
+}
+
+fn l10_what_is_pipelined_beyond_a_limit_is_answered(listen: &Listen) {
+    for limit in ["max_requests=3", "max_age=1ms"] {
+        let server = start!(listen, limit);
+        let mut connection = listen.connect(&server);
+        connection.send(get("/sleep?ms=100") + &get("/").repeat(24));
+        expect_responses(&mut connection, 25);
+        server.drain();
+        listen.expect_clean_end(server);
+    }
+}
+
+fn l10_an_idle_connection_is_closed_at_its_limit(listen: &Listen) {
+    let server = start!(listen, "keep_alive_timeout=200ms");
+    let mut connection = listen.connect(&server);
+    assert!(!connection.get("/").says_close());
+    connection.expect_eof();
+    server.drain();
+    listen.expect_clean_end(server);
+}
+
+fn l10_a_request_in_the_socket_at_the_limit_is_answered(listen: &Listen) {
+    const LIMIT: Duration = Duration::from_secs(1);
+    try_until_in_time(|| {
+        let server = start!(listen, "keep_alive_timeout=1s");
+        let mut connection = listen.connect(&server);
+        let begin = Instant::now();
+        assert_eq!(connection.get("/").status, 200);
+        let is_in_time = server.freeze(|| {
+            let sent = connection.try_send(get("/"));
+            let is_in_time = sent.is_ok() && begin.elapsed() < LIMIT;
+            sleep(LIMIT);
+            is_in_time
+        });
+        if is_in_time {
+            assert_eq!(connection.response().status, 200);
+            connection.expect_eof();
+            server.drain();
+            listen.expect_clean_end(server);
+        }
+        is_in_time
+    });
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! F. HTTP/2, frame by frame, in clear text and over TLS (F5).
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, sleep};
@@ -28,6 +29,11 @@ in_clear_text_and_over_tls! {
     f2_goaway_comes_twice_and_a_stream_in_between_is_served
     f2_a_request_that_crosses_the_goaway_on_a_long_way_is_served
     f2_clients_in_closed_loops_lose_nothing
+    l10_clients_in_closed_loops_lose_nothing
+    l10_an_idle_connection_is_told_first
+    l10_a_request_in_flight_outlives_its_connections_age
+    l10_who_never_answers_is_ended
+    l10_who_reads_slowly_beyond_the_age_loses_nothing
     f3_an_idle_connection_is_ended
     f4_a_client_that_never_answers_the_ping_is_ended
     f4_a_client_that_never_answers_the_ping_and_goes_on_asking_is_ended
@@ -236,7 +242,7 @@ fn f2_clients_in_closed_loops_lose_nothing(way: &Way) {
         let served = AtomicUsize::new(0);
         thread::scope(|scope| {
             for client in clients {
-                scope.spawn(|| use_up(client, &served));
+                scope.spawn(|| use_up(client, 1, Duration::ZERO, &served));
             }
             while served.load(Ordering::Relaxed) < 1000 {
                 thread::yield_now();
@@ -247,40 +253,119 @@ fn f2_clients_in_closed_loops_lose_nothing(way: &Way) {
     }
 }
 
-/// Opens one stream after the other until the server says goodbye, and fails where one that the
-/// server has not taken back is not answered.
-fn use_up(mut client: Http2, served: &AtomicUsize) {
+/// Opens so many streams at a time until the server says goodbye, and fails where one that the server has not taken back
+/// is not answered.
+fn use_up(mut client: Http2, streams: usize, pause: Duration, served: &AtomicUsize) {
     let mut last = ALL;
-    for stream in (1..).step_by(2) {
-        client.get(stream, "/");
-        loop {
+    let mut numbers = (1..).step_by(2);
+    while last == ALL {
+        sleep(pause);
+        let mut open: BTreeSet<u32> = numbers.by_ref().take(streams).collect();
+        for stream in &open {
+            client.get(*stream, "/");
+        }
+        while open.first().is_some_and(|stream| *stream <= last) {
             match client.next() {
                 Some(Frame::Data {
-                    stream: of,
-                    end: true,
-                    ..
-                }) if of == stream => break,
+                    stream, end: true, ..
+                }) => {
+                    open.remove(&stream);
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
                 Some(Frame::Ping(payload)) => client.pong(&payload),
                 Some(Frame::GoAway {
                     last: new,
                     error: 0,
                 }) => last = new,
-                Some(Frame::Reset { stream: of }) => panic!("stream {of} was reset"),
+                Some(Frame::Reset { stream }) => panic!("stream {stream} was reset"),
                 Some(_) => {}
-                None => {
-                    assert!(
-                        stream > last,
-                        "stream {stream} was lost; the last is {last}"
-                    );
-                    return;
-                }
+                None => panic!("{open:?} were lost; the last is {last}"),
             }
         }
-        served.fetch_add(1, Ordering::Relaxed);
-        if last < ALL {
-            return;
-        }
     }
+}
+
+fn l10_clients_in_closed_loops_lose_nothing(way: &Way) {
+    const CLIENTS: usize = 16;
+    for (limit, streams, pause) in [
+        ("max_requests=10", 1, 0),
+        ("max_requests=10", 8, 0),
+        ("max_age=20ms", 1, 0),
+        ("max_age=20ms", 8, 0),
+        // Most of them ask at about the moment in which they are told.
+        ("keep_alive_timeout=10ms", 1, 11),
+    ] {
+        let (server, client) = way.start_with("echo", &["timeout=60s", limit]);
+        drop(client);
+        let served = AtomicUsize::new(0);
+        let use_some_up = || {
+            for _ in 0..6 {
+                let client = Http2::over(way.connect(&server));
+                use_up(client, streams, Duration::from_millis(pause), &served);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(use_some_up);
+            }
+        });
+        if limit == "max_requests=10" {
+            let served = served.into_inner();
+            assert!(served >= CLIENTS * 6 * 10, "{served} with {limit}");
+        }
+        server.drain();
+        server.exit_within(SOON).expect(0);
+    }
+}
+
+fn l10_an_idle_connection_is_told_first(way: &Way) {
+    let (server, mut client) = way.start_with("echo", &["timeout=60s", "keep_alive_timeout=100ms"]);
+    client.get(1, "/");
+    let ping = client.wait_for_ping();
+    // It had not seen the GOAWAY.
+    client.get(3, "/");
+    client.pong(&ping);
+    let frames = client.rest();
+    assert_eq!(body_of(3, &frames), "hello");
+    assert!(
+        frames.contains(&Frame::GoAway { last: 3, error: 0 }),
+        "the second: {frames:?}"
+    );
+    server.drain();
+    server.exit_within(SOON).expect(0);
+}
+
+fn l10_a_request_in_flight_outlives_its_connections_age(way: &Way) {
+    let (server, mut client) = way.start_with("echo", &["timeout=60s", "max_age=100ms"]);
+    client.get(1, "/sleep?ms=1000");
+    let frames = client.rest();
+    assert!(body_of(1, &frames).starts_with("slept beside"));
+    expect_goaways(&frames, 1);
+    server.drain();
+    server.exit_within(SOON).expect(0);
+}
+
+/// Longer than a client is waited for that takes nothing.
+fn l10_who_reads_slowly_beyond_the_age_loses_nothing(way: &Way) {
+    const SIZE: u32 = 2_000_000;
+    let (server, mut client) = way.start_with("echo", &["timeout=60s", "max_age=100ms"]);
+    client.get(1, &format!("/big?bytes={SIZE}"));
+    client.make_room(1, SIZE);
+    let frames = client.read_slowly(Duration::from_millis(60), None);
+    assert_eq!(body_of(1, &frames).len(), SIZE as usize);
+    expect_goaways(&frames, 1);
+    server.drain();
+    server.exit_within(SOON).expect(0);
+}
+
+fn l10_who_never_answers_is_ended(way: &Way) {
+    let (server, mut client) = way.start_with("echo", &["timeout=60s", "keep_alive_timeout=100ms"]);
+    client.get(1, "/");
+    let frames: Vec<_> = client.by_ref().collect();
+    assert_eq!(body_of(1, &frames), "hello");
+    expect_goaways(&frames, 1);
+    server.drain();
+    server.exit_within(SOON).expect(0);
 }
 
 fn f3_an_idle_connection_is_ended(way: &Way) {

@@ -100,6 +100,7 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
         "/spawn_panic" => spawned_to_panic(),
         "/detach" => detached(query.milliseconds("ms")),
         "/status" => readiness(),
+        "/parked" => text(graceful::status().parked.to_string()),
         "/stop" => stopped(),
         "/fail" => failing(),
         "/restart" => restarted().await,

@@ -9,6 +9,9 @@ use std::time::Instant;
 use crate::address::is_refusal;
 use crate::{Address, Connection, LIMIT, get};
 
+/// How many requests are sent at a time where there are several.
+const PIPELINED: usize = 8;
+
 const CLOSE: &str = "GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
 
 /// Clients that send one request after the other until a connect is refused.
@@ -21,6 +24,8 @@ pub struct Load {
 #[derive(Debug, Default)]
 struct Served {
     count: AtomicUsize,
+    /// How many connections have been opened.
+    connections: AtomicUsize,
     turn: Mutex<()>,
     more: Condvar,
 }
@@ -37,10 +42,25 @@ pub enum Style {
 impl Load {
     /// Starts `clients` clients of the given style.
     pub fn start(address: &Address, clients: usize, style: Style) -> Self {
+        let requests = match style {
+            Style::KeepAlive => get("/"),
+            Style::Reconnect => CLOSE.to_owned(),
+        };
+        Self::of(address, clients, &requests, 1)
+    }
+
+    /// Starts `clients` clients that keep their connections and send several requests at a time.
+    pub fn pipelined(address: &Address, clients: usize) -> Self {
+        Self::of(address, clients, &get("/").repeat(PIPELINED), PIPELINED)
+    }
+
+    /// Starts clients that send `requests` and wait for all `count` responses, again and again.
+    fn of(address: &Address, clients: usize, requests: &str, count: usize) -> Self {
         let served = Arc::<Served>::default();
         let client = |_| {
             let (address, served) = (address.clone(), Arc::clone(&served));
-            thread::spawn(move || run(&address, style, &served))
+            let requests = requests.to_owned();
+            thread::spawn(move || run(&address, &requests, count, &served))
         };
         Self {
             clients: (0..clients).map(client).collect(),
@@ -49,16 +69,24 @@ impl Load {
     }
 
     /// Waits until `count` requests have been answered.
+    #[track_caller]
     pub fn wait_until_served(&self, count: usize) {
-        let served = &self.served;
-        let turn = served.turn.lock().expect("no client panics");
-        let pending = |_: &mut ()| served.count.load(Ordering::SeqCst) < count;
-        let result = served.more.wait_timeout_while(turn, LIMIT, pending);
+        self.wait_until(count, &self.served.count, "requests served");
+    }
+
+    /// Waits until `count` connections have been opened.
+    #[track_caller]
+    pub fn wait_until_connected(&self, count: usize) {
+        self.wait_until(count, &self.served.connections, "connections opened");
+    }
+
+    #[track_caller]
+    fn wait_until(&self, count: usize, counter: &AtomicUsize, what: &str) {
+        let turn = self.served.turn.lock().expect("no client panics");
+        let pending = |_: &mut ()| counter.load(Ordering::SeqCst) < count;
+        let result = self.served.more.wait_timeout_while(turn, LIMIT, pending);
         let in_time = !result.expect("no client panics").1.timed_out();
-        assert!(
-            in_time,
-            "fewer than {count} requests served within {LIMIT:?}"
-        );
+        assert!(in_time, "fewer than {count} {what} within {LIMIT:?}");
     }
 
     /// Returns how many requests have been answered so far.
@@ -100,12 +128,13 @@ impl Served {
     }
 }
 
-fn run(address: &Address, style: Style, served: &Served) -> Vec<String> {
+fn run(address: &Address, requests: &str, count: usize, served: &Served) -> Vec<String> {
     let mut lost = Vec::new();
     loop {
         match Connection::try_open(address) {
             Ok(mut connection) => {
-                if let Err(error) = use_up(&mut connection, style, served) {
+                served.connections.fetch_add(1, Ordering::SeqCst);
+                if let Err(error) = use_up(&mut connection, requests, count, served) {
                     lost.push(error.to_string());
                 }
             }
@@ -119,27 +148,41 @@ fn run(address: &Address, style: Style, served: &Served) -> Vec<String> {
 }
 
 /// Sends requests until the connection is to be closed.
-fn use_up(connection: &mut Connection, style: Style, served: &Served) -> io::Result<()> {
+fn use_up(
+    connection: &mut Connection,
+    requests: &str,
+    count: usize,
+    served: &Served,
+) -> io::Result<()> {
     let mut last = None;
     loop {
-        let request = match style {
-            Style::KeepAlive => &get("/"),
-            Style::Reconnect => CLOSE,
-        };
         // A client that the machine does not let run may be silent for longer than the grace.
         let silence = last.map(|last: Instant| last.elapsed());
         let exchanged = connection
-            .try_send(request)
-            .and_then(|()| connection.try_response());
-        let response = exchanged
+            .try_send(requests)
+            .and_then(|()| exchange(connection, count, served));
+        let is_last = exchanged
             .map_err(|error| io::Error::other(format!("{error}, {silence:?} after a response")))?;
         last = Some(Instant::now());
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads `count` responses; returns whether the last of them says `connection: close`.
+fn exchange(connection: &mut Connection, count: usize, served: &Served) -> io::Result<bool> {
+    for left in (0..count).rev() {
+        let response = connection.try_response()?;
         if response.status != 200 || response.text() != "hello" {
             return Err(io::Error::other(format!("{response:?}")));
         }
         served.add_one();
-        if response.says_close() {
-            return Ok(());
+        match (response.says_close(), left) {
+            (false, _) => {}
+            (true, 0) => return Ok(true),
+            (true, _) => return Err(io::Error::other(format!("closed with {left} unanswered"))),
         }
     }
+    Ok(false)
 }

@@ -18,7 +18,7 @@ pub type Running = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 /// `connect_info=yes` tells handlers who asks, and `half_close=yes` answers clients that send no more. `limit=` is the
 /// most connections at a time, `streams=` the most requests at a time on one of HTTP/2, `keep_alive=` both times of
 /// its keep-alive, `tls=` the directory of a certificate, and `admin=` the address of one more server
-/// that stays up to the end.
+/// that stays up to the end. `keep_alive_timeout=`, `max_requests=` and `max_age=` limit each connection.
 ///
 /// # Errors
 ///
@@ -80,6 +80,15 @@ pub fn serve<S: IntoService<M>, M>(
     }
     if let Some(time) = settings.duration("keep_alive") {
         server = server.http2_keep_alive(time, time);
+    }
+    if let Some(time) = settings.duration("keep_alive_timeout") {
+        server = server.keep_alive_timeout(time);
+    }
+    if let Some(count) = settings.number("max_requests") {
+        server = server.max_requests(count as u64);
+    }
+    if let Some(age) = settings.duration("max_age") {
+        server = server.max_connection_age(age);
     }
     Ok(match settings.text("tls").map(Path::new) {
         Some(directory) => {
