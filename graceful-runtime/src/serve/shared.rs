@@ -45,6 +45,7 @@ impl fmt::Debug for Tidy {
 }
 
 impl Shared {
+    #[cfg(any(feature = "adapt", test))]
     pub(crate) fn new(lifecycle: Arc<Lifecycle>, options: Options) -> Self {
         Self::of_listener(lifecycle, options, None)
     }
