@@ -1,5 +1,6 @@
 //! The HTTP server: a listener and a service, drained without losing a request.
 
+mod beginning;
 pub(crate) mod close;
 pub(crate) mod connection;
 mod conversation;
@@ -11,6 +12,7 @@ mod http1;
 mod http2;
 pub(crate) mod leaving;
 pub(crate) mod limits;
+mod moved;
 pub(crate) mod options;
 mod parking;
 mod passage;

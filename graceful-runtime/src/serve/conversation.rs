@@ -18,13 +18,14 @@ use std::sync::Arc;
 use futures_lite::future::poll_once;
 use tokio::io::AsyncWriteExt;
 
+use super::beginning::Beginning;
 use super::close::close;
 use super::connection::Connection;
 use super::first_bytes::{First, first_bytes};
 use super::http1::{self, Ended};
 use super::http2;
 use super::parking::ParkingDelay;
-use super::passage::{Beginning, depart};
+use super::passage::depart;
 use super::security::{Security, secure};
 use super::service::HttpService;
 use super::transport::Transport;

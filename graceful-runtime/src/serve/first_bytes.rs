@@ -10,9 +10,9 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
+use super::beginning::Beginning;
 use super::connection::Connection;
 use super::limits::HEAD_LIMIT;
-use super::passage::Beginning;
 use crate::model::stage::Stage;
 use crate::net::stream::Stream;
 use crate::timer::Timer;

@@ -8,12 +8,12 @@ use std::task::{Poll, ready};
 use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper_util::rt::TokioIo;
 
+use super::beginning::Beginning;
 use super::connection::Connection;
 use super::first_bytes::HeadPatience;
 use super::framing::Awaits;
 use super::limits::HEAD_LIMIT;
 use super::parking::{ParkingDelay, UntilParked};
-use super::passage::Beginning;
 use super::service::{HttpService, Tracked};
 use super::transport::Transport;
 use crate::timer::Timer;

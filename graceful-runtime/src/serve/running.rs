@@ -25,10 +25,11 @@ use crate::net::stream::{Peer, Stream};
 use crate::os::shortage::Shortage;
 use crate::timer::wait_until;
 
+use super::beginning::Beginning;
 use super::conversation;
 use super::limits::{BUSY, HANDSHAKES};
+use super::moved;
 use super::options::Options;
-use super::passage::{self, Beginning};
 use super::security::Security;
 use super::service::HttpService;
 use super::shared::Shared;
@@ -79,8 +80,8 @@ impl<S: HttpService> Running<S> {
         let shared = CutOnDrop::new(shared);
         let room = Arc::new(Semaphore::new(parts.max_connections));
         let before = parts.listener.before().filter(|_| moves);
-        let moved = before.map(|index| {
-            let taker = passage::taker(&shared, &parts.service, &room);
+        let guard = before.map(|index| {
+            let taker = moved::taker(&shared, &parts.service, &room);
             lifecycle.inbound.register(index, taker)
         });
         lifecycle.say(report::listening(&parts.security.url(&parts.listener)));
@@ -89,7 +90,7 @@ impl<S: HttpService> Running<S> {
             service: parts.service,
             security: parts.security,
             shared,
-            moved,
+            moved: guard,
             lifecycle,
             _attendance: attendance,
             room,

@@ -23,12 +23,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::races::Race;
+use super::beginning::Beginning;
 use super::connection::Connection;
 use super::conversation;
 use super::first_bytes::HTTP2_PREFACE;
 use super::followed::Followed;
 use super::options::Options;
-use super::passage::Beginning;
 use super::security::Security;
 use super::shared::Shared;
 use super::transport::Transport;

@@ -1,0 +1,29 @@
+//! What a connection brings along that somebody else has served until now.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::handover::parcel::Note;
+
+/// What has come of a request head, and nobody has used.
+#[derive(Debug, Default)]
+pub(super) struct Beginning {
+    pub(super) bytes: Vec<u8>,
+    /// When the first byte of it came.
+    pub(super) begun: Option<Instant>,
+}
+
+impl From<Note> for Beginning {
+    fn from(note: Note) -> Self {
+        Self {
+            bytes: note.bytes,
+            begun: note.begun.and_then(before),
+        }
+    }
+}
+
+/// Returns the moment that was so long ago.
+pub(super) fn before(age: Duration) -> Option<Instant> {
+    Instant::now().checked_sub(age)
+}
