@@ -773,3 +773,44 @@ fn has_goaway(frames: &[Frame]) -> bool {
         .iter()
         .any(|frame| matches!(frame, Frame::GoAway { error: 0, .. }))
 }
+
+/// The process that has answered.
+fn process_of(connection: &mut Connection) -> String {
+    let response = connection.get("/pid");
+    assert!(!response.says_close(), "{response:?}");
+    response.text()
+}
+
+#[test]
+fn l4_connections_of_an_adapted_server_move() {
+    let program = env!("CARGO_BIN_EXE_framework");
+    let mut server = Deployment::start(program, &["timeout=60s", "framework=axum"]);
+    let mut idle: Vec<_> = (0..20)
+        .map(|_| server.connect_to(&server.addresses()[0]))
+        .collect();
+    let mut unused = server.connect_to(&server.addresses()[0]);
+    let mut busy = server.connect_to(&server.addresses()[0]);
+    let first = server.serving().id().to_string();
+    assert!(
+        idle.iter_mut()
+            .all(|connection| process_of(connection) == first)
+    );
+    for _ in 0..3 {
+        // It takes longer than an adapted framework waits otherwise.
+        busy.send("GET /sleep?ms=2500&from=drain HTTP/1.1\r\nhost: test\r\n\r\n");
+        server.log().wait_for("handling /sleep");
+        let before = server.restart();
+        let slept = busy.response();
+        assert_eq!(
+            (slept.text().as_str(), slept.says_close()),
+            ("slept", false)
+        );
+        before.expect_exit(0, server.log());
+        let now = server.serving().id().to_string();
+        let connections = idle.iter_mut().chain([&mut unused, &mut busy]);
+        for connection in connections {
+            assert_eq!(process_of(connection), now);
+        }
+    }
+    server.stop();
+}

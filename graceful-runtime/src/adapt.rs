@@ -120,11 +120,13 @@ pub fn adapt(
     listener: crate::net::listener::Listener,
 ) -> (Listener, Layer, impl Future<Output = ()> + Send + 'static) {
     let lifecycle = Lifecycle::current_or_detached();
-    let shared = Arc::new(Shared::new(lifecycle, options()));
+    let id = listener.id();
+    let shared = Arc::new(Shared::of_listener(lifecycle, options(), id));
     let entry = Arc::new(ServerEntry::new(Arc::clone(&shared)));
     let adapter = Arc::new(Adapter::new(shared));
     let (acceptor, queue) = Acceptor::new(listener, Arc::clone(&adapter), entry);
     let acceptor = Arc::new(acceptor);
+    adapter.set_acceptor(&acceptor);
     let drain = Drain {
         adapter: Arc::clone(&adapter),
         acceptor: Arc::downgrade(&acceptor),

@@ -1,6 +1,6 @@
 //! The HTTP server: a listener and a service, drained without losing a request.
 
-mod beginning;
+pub(crate) mod beginning;
 pub(crate) mod close;
 pub(crate) mod connection;
 mod conversation;
@@ -15,7 +15,7 @@ pub(crate) mod limits;
 mod moved;
 pub(crate) mod options;
 mod parking;
-mod passage;
+pub(crate) mod passage;
 mod policy;
 mod requests;
 mod retiring;

@@ -1,16 +1,21 @@
 //! What listener, connections and layer know of each other.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
+use bytes::Bytes;
+use futures_lite::future::FutureExt;
 use tokio::time::Instant;
 
+use super::listener::Acceptor;
 use super::strays::Strays;
 use super::ticket::Ticket;
 use super::tunnels::Tunnels;
-use crate::lifecycle::registry::Registry;
+use crate::lifecycle::registry::{Member, Registry};
 use crate::lifecycle::server::RunningServer;
 use crate::model::stage::Stage;
+use crate::net::stream::Stream;
+use crate::serve::connection::Connection;
 use crate::serve::shared::Shared;
 
 /// One adapted server.
@@ -24,6 +29,8 @@ pub(super) struct Adapter {
     pub(super) told: OnceLock<Instant>,
     pub(super) strays: Arc<Strays>,
     pub(super) tunnels: Arc<Tunnels<Ticket>>,
+    /// Gone when the framework has dropped its listener.
+    acceptor: OnceLock<Weak<Acceptor>>,
 }
 
 impl Adapter {
@@ -38,6 +45,30 @@ impl Adapter {
             upgrading: Arc::default(),
             told: OnceLock::new(),
             tunnels,
+            acceptor: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn set_acceptor(&self, acceptor: &Arc<Acceptor>) {
+        let _ = self.acceptor.set(Arc::downgrade(acceptor));
+    }
+
+    /// Has the framework go on with a connection, as if it had just come; it ends where the framework takes none any more.
+    pub(super) fn go_on(&self, stream: Stream, read: Bytes, connection: Member<Connection>) {
+        let acceptor = self.acceptor.get().and_then(Weak::upgrade);
+        if let (Some(acceptor), None) = (acceptor, self.told.get()) {
+            acceptor.offer(stream, read, connection);
+        }
+    }
+
+    /// Waits, in a drain, for connections to move to a successor: a framework that is told would end those in flight behind their
+    /// responses. Over at once where there is one that the framework has to be told for.
+    pub(super) async fn moved(&self) {
+        let shared = &self.shared;
+        let is_each_undecided = || shared.connections.len() <= self.undecided.len();
+        if shared.policy.destination().is_some() && is_each_undecided() {
+            let closed = shared.lifecycle().outbound.closed();
+            shared.connections.empty().or(closed).await;
         }
     }
 

@@ -33,6 +33,7 @@ impl Drain {
             self.with_acceptor(Acceptor::open);
         }
         shared.go_to_drain().await;
+        self.adapter.moved().await;
         let begin = Instant::now();
         let limit = begin + lifecycle.keep_alive_grace + HEAD_LIMIT;
         // What is left at the limit is busy, and the framework lets it finish.

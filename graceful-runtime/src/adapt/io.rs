@@ -19,11 +19,13 @@ use crate::lifecycle::registry::Member;
 use crate::lifecycle::server::Activity;
 use crate::model::stage::Stage;
 use crate::net::stream::{Peer, Stream};
+use crate::serve::beginning::Beginning;
 use crate::serve::close::{close, may_close_at_once};
 use crate::serve::connection::Connection;
 use crate::serve::first_bytes::{HTTP2_PREFACE, Preface, has_unread, preface};
 use crate::serve::followed::Followed;
 use crate::serve::leaving::{Due, Leaving};
+use crate::serve::passage::depart;
 use crate::serve::transport::Transport;
 
 /// The first byte of a TLS connection: a record that holds a handshake (RFC 8446, section 5.1).
@@ -46,7 +48,9 @@ const TLS_HANDSHAKE: u8 = 22;
 /// ```
 pub struct Io {
     pub(super) io: Followed,
-    connection: Option<Member<Connection>>,
+    connection: Arc<Connection>,
+    /// Its place among the connections, until it has been moved or closed.
+    member: Option<Member<Connection>>,
     adapter: Arc<Adapter>,
     entry: Arc<ServerEntry>,
     /// As long as the framework must not be told because of this connection.
@@ -86,21 +90,20 @@ impl Sniffed {
 }
 
 impl Io {
+    /// `read` is what somebody else has read of it.
     pub(super) fn new(
         stream: Stream,
+        read: Bytes,
         connection: Member<Connection>,
         adapter: Arc<Adapter>,
         entry: Arc<ServerEntry>,
     ) -> Self {
         connection.may_become_http1();
         Self {
-            io: Followed::new(Transport::new(
-                stream,
-                Bytes::new(),
-                Arc::clone(&connection),
-            )),
+            io: Followed::new(Transport::new(stream, read, Arc::clone(&connection))),
             undecided: Some(adapter.undecided.enter(())),
-            connection: Some(connection),
+            connection: Arc::clone(&connection),
+            member: Some(connection),
             adapter,
             entry,
             sniffed: Sniffed::Unknown(0),
@@ -129,9 +132,7 @@ impl Io {
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
-        self.connection
-            .as_ref()
-            .expect("the connection is there until the drop")
+        &self.connection
     }
 
     fn note_read(&mut self, bytes: &[u8]) {
@@ -164,6 +165,38 @@ impl Io {
             tunnels.note_streams(self.streams, streams);
             self.streams = streams;
         }
+    }
+
+    /// Gives the connection to the successor, if that is to have it and nothing of it is with the framework, for which it is at
+    /// its end.
+    fn leave(&mut self) -> bool {
+        let connection = &self.connection;
+        let may_leave = connection.has_reached(Stage::Draining)
+            && matches!(self.sniffed, Sniffed::Unknown(0) | Sniffed::Http1)
+            && self.io.get_ref().is_some_and(Stream::is_bare)
+            && !connection.is_busy()
+            && !connection.has_begun();
+        let (true, Some(index)) = (may_leave, connection.destination()) else {
+            return false;
+        };
+        let (Some(stream), Some(member)) = (self.io.take(), self.member.take()) else {
+            return false;
+        };
+        let (adapter, undecided) = (Arc::clone(&self.adapter), self.undecided.take());
+        let entry = Arc::clone(&self.entry);
+        tokio::spawn(async move {
+            let nothing = Beginning::default();
+            if let Some((stream, _)) = depart(stream, nothing, index, &member).await {
+                adapter.go_on(stream, Bytes::new(), member);
+            }
+            drop((undecided, entry));
+        });
+        true
+    }
+
+    /// Tells whether the framework has no part in the connection any more.
+    fn has_left(&self) -> bool {
+        self.member.is_none()
     }
 
     /// Ready when something is due although the peer has not asked for it.
@@ -215,6 +248,9 @@ impl Io {
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut Followed>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        if self.has_left() {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
         origin::touch(self.connection());
         let written = write(Pin::new(&mut self.io), cx);
         self.note_streams();
@@ -228,9 +264,9 @@ impl Io {
     /// Returns what is due next, and when; `None` where nothing is.
     fn next(&mut self) -> Option<(Instant, Due)> {
         if self.sniffed == Sniffed::Http2 {
-            let connection = self.connection.as_ref()?;
-            connection.drain_began()?;
-            return self.leaving.next(connection, *self.adapter.told.get()?);
+            self.connection.drain_began()?;
+            let told = *self.adapter.told.get()?;
+            return self.leaving.next(&self.connection, told);
         }
         self.limit().map(|limit| (limit, Due::End))
     }
@@ -271,6 +307,9 @@ impl AsyncRead for Io {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.has_left() {
+            return Poll::Ready(Ok(()));
+        }
         origin::touch(this.connection());
         loop {
             let before = buffer.filled().len();
@@ -287,6 +326,9 @@ impl AsyncRead for Io {
             this.connection().remember(cx.waker());
             if !this.connection().is_busy() {
                 this.connection().settle();
+            }
+            if this.leave() {
+                return Poll::Ready(Ok(()));
             }
             match ready!(this.poll_due(cx)) {
                 // It is read.
@@ -320,10 +362,16 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_left() {
+            return Poll::Ready(Ok(()));
+        }
         self.write(cx, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_left() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
@@ -331,7 +379,7 @@ impl AsyncWrite for Io {
 impl Drop for Io {
     fn drop(&mut self) {
         self.adapter.tunnels.note_streams(self.streams, 0);
-        let (Some(stream), Some(connection)) = (self.io.take(), self.connection.take()) else {
+        let (Some(stream), Some(connection)) = (self.io.take(), self.member.take()) else {
             return;
         };
         connection.note_closing();

@@ -1,5 +1,6 @@
 //! What the framework accepts from.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -10,6 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 #[cfg(feature = "axum")]
 use axum::{extract::connect_info::Connected, serve::IncomingStream};
+use bytes::Bytes;
 use futures_core::Stream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
@@ -17,10 +19,14 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::adapter::Adapter;
 use super::entry::ServerEntry;
 use super::io::Io;
+use crate::handover::inbound::{Begin, Taker, TakerGuard};
 use crate::lifecycle::current::Attendance;
+use crate::lifecycle::registry::Member;
 use crate::lifecycle::report;
+use crate::model::stage::Stage;
 use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
 use crate::net::stream::{Peer, Stream as Socket};
+use crate::serve::connection::Connection;
 use crate::serve::limits::BUSY;
 
 /// The listener of [`adapt`](crate::adapt()): a `Stream` of connections, and axum's `Listener`.
@@ -42,15 +48,22 @@ pub struct Listener {
     complaints: Complaints,
     /// `main` itself accepts.
     attendance: Option<Attendance>,
+    /// Lets connections of the predecessor come.
+    _moved: Option<TakerGuard>,
 }
 
 impl Listener {
     pub(super) fn new(acceptor: Arc<Acceptor>) -> Self {
+        let moved = acceptor.socket.before().map(|index| {
+            let inbound = &acceptor.adapter.shared.lifecycle().inbound;
+            inbound.register(index, Acceptor::taker(&acceptor))
+        });
         Self {
             acceptor,
             pause: None,
             complaints: Complaints::default(),
             attendance: None,
+            _moved: moved,
         }
     }
 
@@ -102,6 +115,10 @@ impl Listener {
                 self.pause = None;
             }
             let shared = &self.acceptor.adapter.shared;
+            self.acceptor.remember(cx.waker());
+            if let Some(offered) = self.acceptor.take_offered() {
+                return Poll::Ready(offered);
+            }
             let Poll::Ready(accepted) = self.acceptor.poll_accept(cx) else {
                 shared.note_accepts();
                 return Poll::Pending;
@@ -223,6 +240,8 @@ struct State {
     /// The task that accepts.
     task: Option<Waker>,
     accepted: Option<Instant>,
+    /// Connections that others have had until now, each with what they have read of it.
+    offered: VecDeque<(Socket, Bytes, Member<Connection>)>,
 }
 
 impl Acceptor {
@@ -285,17 +304,56 @@ impl Acceptor {
         self.set(Queue::Look);
     }
 
+    /// Returns what takes connections of the predecessor.
+    fn taker(acceptor: &Arc<Self>) -> Taker {
+        let acceptor = Arc::downgrade(acceptor);
+        Box::new(move |note, descriptor| {
+            let acceptor = acceptor.upgrade()?;
+            let shared = &acceptor.adapter.shared;
+            if shared.has_reached(Stage::Draining) {
+                return None;
+            }
+            // Whoever has gone is not missed.
+            let peer = Peer::of(descriptor).ok()?;
+            let member = shared.continue_with(peer, note);
+            let begin: Begin = Box::new(move |descriptor, note| {
+                if let Ok(stream) = Socket::from_descriptor(descriptor) {
+                    acceptor.offer(stream, note.bytes.into(), member);
+                }
+            });
+            Some(begin)
+        })
+    }
+
+    /// Has the framework go on with a connection of somebody else.
+    pub(super) fn offer(&self, stream: Socket, read: Bytes, connection: Member<Connection>) {
+        self.state().offered.push_back((stream, read, connection));
+        self.wake();
+    }
+
+    fn take_offered(&self) -> Option<Io> {
+        let (stream, read, connection) = self.state().offered.pop_front()?;
+        Some(self.io(stream, read, connection))
+    }
+
     fn set(&self, queue: Queue) {
         self.queue.send_replace(queue);
+        self.wake();
+    }
+
+    fn wake(&self) {
         let task = self.state().task.take();
         if let Some(task) = task {
             task.wake();
         }
     }
 
+    /// Has the task woken by every change; before the look at what there is, so that none in between is missed.
+    fn remember(&self, task: &Waker) {
+        self.state().task = Some(task.clone());
+    }
+
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
-        // Before the look at the queue, so that a change in between wakes the task.
-        self.state().task = Some(cx.waker().clone());
         let queue = *self.queue.borrow();
         match queue {
             Queue::Closed => Poll::Pending,
@@ -314,8 +372,12 @@ impl Acceptor {
         self.state().accepted = Some(Instant::now());
         let shared = &self.adapter.shared;
         let connection = shared.connect(peer);
+        self.io(stream, Bytes::new(), connection)
+    }
+
+    fn io(&self, stream: Socket, read: Bytes, connection: Member<Connection>) -> Io {
         let entry = Arc::clone(&self.entry);
-        Io::new(stream, connection, Arc::clone(&self.adapter), entry)
+        Io::new(stream, read, connection, Arc::clone(&self.adapter), entry)
     }
 
     // Nothing that could panic runs under the lock.

@@ -102,6 +102,7 @@ impl Adapted {
         let connection = shared.connect(Peer::Unix);
         let io = Io::new(
             Stream::Duplex(server),
+            Bytes::new(),
             connection,
             Arc::clone(&self.adapter),
             Arc::clone(&self.entry),

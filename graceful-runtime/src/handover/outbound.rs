@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_io::Async;
 use futures_lite::future::FutureExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::channel::{Channel, Received, receive, send};
@@ -29,7 +29,10 @@ const QUIET: Duration = Duration::from_millis(10);
 
 /// The way to the successor.
 #[derive(Debug, Default)]
-pub(crate) struct Outbound(Mutex<Way>);
+pub(crate) struct Outbound {
+    way: Mutex<Way>,
+    closed: Notify,
+}
 
 #[derive(Debug, Default)]
 enum Way {
@@ -128,9 +131,29 @@ impl Outbound {
         }
     }
 
+    fn close(&self) {
+        *self.way() = Way::Closed;
+        self.closed.notify_waiters();
+    }
+
+    /// Waits until no connection can be moved.
+    ///
+    /// # Cancel safety
+    ///
+    /// A drop loses nothing.
+    #[cfg(feature = "adapt")]
+    pub(crate) async fn closed(&self) {
+        let mut closed = std::pin::pin!(self.closed.notified());
+        // Registered before the look, so that a close cannot slip out between.
+        closed.as_mut().enable();
+        if matches!(*self.way(), Way::Open { .. }) {
+            closed.await;
+        }
+    }
+
     // Nothing that could panic runs under the lock.
     fn way(&self) -> MutexGuard<'_, Way> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,7 +205,7 @@ impl Carrier {
         };
         // Closed here as well, before anything is read from again.
         drop(channel);
-        *self.outbound.way() = Way::Closed;
+        self.outbound.close();
         self.inbox.close();
         let mut back = Vec::from(mem::take(&mut self.load.waiting));
         let under_way = mem::take(&mut self.load.under_way).into_values().flatten();

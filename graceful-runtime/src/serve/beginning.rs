@@ -8,7 +8,7 @@ use crate::handover::parcel::Note;
 
 /// What has come of a request head, and nobody has used.
 #[derive(Debug, Default)]
-pub(super) struct Beginning {
+pub(crate) struct Beginning {
     pub(super) bytes: Vec<u8>,
     /// When the first byte of it came.
     pub(super) begun: Option<Instant>,

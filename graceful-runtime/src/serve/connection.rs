@@ -465,7 +465,7 @@ impl Connection {
 
     /// Returns the index of the listener by which a successor takes the connection as soon as it is idle; `None` where it
     /// stays.
-    pub(super) fn destination(&self) -> Option<u16> {
+    pub(crate) fn destination(&self) -> Option<u16> {
         let may_go = self.speaks(Protocol::Http1) && self.link.is_passage(Passage::Possible);
         may_go.then(|| self.policy.destination()).flatten()
     }

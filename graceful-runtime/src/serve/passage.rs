@@ -6,7 +6,7 @@ use crate::handover::outbound::Departed;
 use crate::net::stream::Stream;
 
 /// Gives a connection to the successor; returns it where that does not take it.
-pub(super) async fn depart(
+pub(crate) async fn depart(
     stream: Stream,
     beginning: Beginning,
     index: u16,

@@ -83,7 +83,7 @@ impl Policy {
     }
 
     /// Returns the index of its listener in the greeting, where a successor takes its connections.
-    pub(super) fn destination(&self) -> Option<u16> {
+    pub(crate) fn destination(&self) -> Option<u16> {
         self.lifecycle.outbound.index_of(self.listener?)
     }
 

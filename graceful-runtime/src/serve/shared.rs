@@ -45,7 +45,7 @@ impl fmt::Debug for Tidy {
 }
 
 impl Shared {
-    #[cfg(any(feature = "adapt", test))]
+    #[cfg(test)]
     pub(crate) fn new(lifecycle: Arc<Lifecycle>, options: Options) -> Self {
         Self::of_listener(lifecycle, options, None)
     }
@@ -82,7 +82,7 @@ impl Shared {
     }
 
     /// Adds a connection that another process has had until now.
-    pub(super) fn continue_with(&self, peer: Peer, note: &Note) -> Member<Connection> {
+    pub(crate) fn continue_with(&self, peer: Peer, note: &Note) -> Member<Connection> {
         let connection = Connection::continued(Arc::clone(&self.policy), peer, note);
         self.connections.enter(connection)
     }
