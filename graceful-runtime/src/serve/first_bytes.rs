@@ -89,15 +89,16 @@ impl FirstBytes {
         stream: &mut Stream,
         connection: &Connection,
     ) -> Poll<First> {
-        if let Some(first) = self.tell() {
-            return Poll::Ready(first);
-        }
         loop {
-            // Before a read, so that who goes on asking does not stay.
+            // Before a read, so that who goes on asking does not stay; and before a look at what has come, which would
+            // go back to hyper, from which it has been taken to leave.
             if let Some(index) = destination(stream, connection) {
                 let bytes = mem::take(&mut self.bytes);
                 let begun = self.patience.began;
                 return Poll::Ready(First::Leaves(Beginning { bytes, begun }, index));
+            }
+            if let Some(first) = self.tell() {
+                return Poll::Ready(first);
             }
             while let Poll::Ready(read) = self.poll_read(cx, stream) {
                 if !matches!(read, Ok(1..)) {
