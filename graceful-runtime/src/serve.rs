@@ -12,7 +12,7 @@ mod http1;
 mod http2;
 pub(crate) mod leaving;
 pub(crate) mod limits;
-mod moved;
+pub(crate) mod moved;
 pub(crate) mod options;
 mod parking;
 pub(crate) mod passage;

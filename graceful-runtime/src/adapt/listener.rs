@@ -28,6 +28,7 @@ use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
 use crate::net::stream::{Peer, Stream as Socket};
 use crate::serve::connection::Connection;
 use crate::serve::limits::BUSY;
+use crate::serve::moved::forget;
 
 /// The listener of [`adapt`](crate::adapt()): a `Stream` of connections, and axum's `Listener`.
 ///
@@ -313,8 +314,9 @@ impl Acceptor {
             if shared.has_reached(Stage::Draining) {
                 return None;
             }
-            // Whoever has gone is not missed.
-            let peer = Peer::of(descriptor).ok()?;
+            let Some(peer) = Peer::of(descriptor) else {
+                return Some(forget());
+            };
             let member = shared.continue_with(peer, note);
             let begin: Begin = Box::new(move |descriptor, note| {
                 if let Ok(stream) = Socket::from_descriptor(descriptor) {

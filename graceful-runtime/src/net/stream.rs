@@ -38,14 +38,10 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    /// Returns who is at the other end of a connected socket.
-    ///
-    /// # Errors
-    ///
-    /// `ENOTCONN` where nobody is any more.
-    pub(crate) fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
-        let address = SockRef::from(&socket).peer_addr()?;
-        Ok(address.as_socket().map_or(Self::Unix, Self::Tcp))
+    /// Returns who is at the other end of a connected socket; `None` where nobody is any more.
+    pub(crate) fn of(socket: BorrowedFd<'_>) -> Option<Self> {
+        let address = SockRef::from(&socket).peer_addr().ok()?;
+        Some(address.as_socket().map_or(Self::Unix, Self::Tcp))
     }
 }
 

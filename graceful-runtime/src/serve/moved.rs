@@ -24,8 +24,9 @@ pub(super) fn taker<S: HttpService>(
         if shared.policy.has_reached(Stage::Draining) {
             return None;
         }
-        // Whoever has gone is not missed.
-        let peer = Peer::of(descriptor).ok()?;
+        let Some(peer) = Peer::of(descriptor) else {
+            return Some(forget());
+        };
         let member = shared.continue_with(peer, note);
         let (service, room) = (service.clone(), Arc::clone(&room));
         let begin: Begin = Box::new(move |descriptor, note| {
@@ -37,6 +38,11 @@ pub(super) fn taker<S: HttpService>(
         });
         Some(begin)
     })
+}
+
+/// Takes a connection whose client has gone: nobody misses it, and to give it back would be a warning about nothing.
+pub(crate) fn forget() -> Begin {
+    Box::new(|_, _| ())
 }
 
 /// Counts a moved connection among those that may be open.
