@@ -12,7 +12,7 @@ use rustix::net::sockopt::set_socket_linger;
 use crate::{Address, LIMIT, SOON};
 
 /// How long a server that drains waits for the rest of a head.
-const HEAD_LIMIT: Duration = Duration::from_secs(1);
+pub const HEAD_LIMIT: Duration = Duration::from_secs(1);
 
 /// A byte stream whose reads can be given a limit.
 pub trait Transport: Read + Write + Send {

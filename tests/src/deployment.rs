@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::log::Log;
 use crate::process::{addresses, leave_descriptors, spawn};
-use crate::{Address, Connection, LIMIT, LISTENING, get};
+use crate::{Address, Connection, LIMIT, LISTENING, Response, get, sockets};
 
 /// A server with all its generations. Dropping it kills them, so that a failed test leaves nothing.
 ///
@@ -180,6 +180,25 @@ impl Deployment {
         self.connect_to(&self.addresses[0])
     }
 
+    /// Opens a connection and sends nothing yet.
+    #[track_caller]
+    pub fn open(&self) -> Connection {
+        Connection::open(&self.addresses[0])
+    }
+
+    /// Waits until the server has read all that was sent on a connection over TCP, which no event announces.
+    #[track_caller]
+    pub fn wait_until_read(&self, connection: &Connection) {
+        let (server, client) = (self.addresses[0].tcp(), connection.local_addr());
+        let client = client.expect("it is one over TCP");
+        let deadline = Instant::now() + LIMIT;
+        while sockets::unread(server, client) != Some(0) {
+            let is_late = Instant::now() > deadline;
+            assert!(!is_late, "it is not read:\n{}", self.log);
+            thread::yield_now();
+        }
+    }
+
     /// As [`connect`](Self::connect), to another of its listeners.
     #[track_caller]
     pub fn connect_to(&self, address: &Address) -> Connection {
@@ -225,6 +244,43 @@ impl Deployment {
         self.serving.expect_exit(0, &self.log);
         self.log.wait_for_end();
         look(self.path());
+    }
+
+    /// Begins a request on `connection` that ends when the test wants: by [`finish_upload`].
+    #[track_caller]
+    pub fn begin_upload(&self, connection: &mut Connection) {
+        let begun = self.log.lines_with("handling /upload").len();
+        connection.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
+        self.log.wait_for_times("handling /upload", begun + 1);
+    }
+
+    /// Opens a connection with a request in flight that ends by [`finish_upload`].
+    #[track_caller]
+    pub fn uploading(&self) -> Connection {
+        let mut connection = self.connect();
+        self.begin_upload(&mut connection);
+        connection
+    }
+
+    /// Asks on `connection` until the process answers that serves, and fails unless it stays open up to then.
+    ///
+    /// Requests that come at once may still be answered by the process before.
+    #[track_caller]
+    pub fn expect_moved(&self, connection: &mut Connection) {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let response = connection.get("/pid");
+            assert!(
+                response.status == 200 && !response.says_close(),
+                "{response:?}\n{}",
+                self.log
+            );
+            if response.text() == self.serving.id.to_string() {
+                return;
+            }
+            let is_late = Instant::now() > deadline;
+            assert!(!is_late, "it does not move: {response:?}\n{}", self.log);
+        }
     }
 
     /// Returns the process that serves.
@@ -308,6 +364,17 @@ impl Generation {
         leave_descriptors(pid, count);
     }
 
+    /// Stops the process in its tracks; `SIGCONT` lets it go on. No event announces that it stands still.
+    #[track_caller]
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let deadline = Instant::now() + LIMIT;
+        while !is_in_state(self.id, 'T') {
+            assert!(Instant::now() < deadline, "process {} goes on", self.id);
+            thread::yield_now();
+        }
+    }
+
     /// Returns whether the process has not ended yet.
     pub fn is_running(&self) -> bool {
         !self.ends_within(Duration::ZERO)
@@ -384,7 +451,10 @@ impl Generation {
                     .collect::<Vec<_>>()
             })
             .collect();
-        children.into_iter().filter(|id| is_zombie(*id)).collect()
+        children
+            .into_iter()
+            .filter(|id| is_in_state(*id, 'Z'))
+            .collect()
     }
 
     fn ends_within(&self, limit: Duration) -> bool {
@@ -455,8 +525,17 @@ fn write_settings(directory: &Path, settings: &[&str]) {
     written.expect("a directory for temporary files can be written to");
 }
 
-fn is_zombie(id: u32) -> bool {
+/// Sends the rest of a request of [`Deployment::begin_upload`], and returns the response.
+#[track_caller]
+pub fn finish_upload(connection: &mut Connection) -> Response {
+    connection.send("56789");
+    let response = connection.response();
+    assert_eq!((response.status, response.text().as_str()), (200, "10"));
+    response
+}
+
+fn is_in_state(id: u32, state: char) -> bool {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")
-        .is_some_and(|(_, rest)| rest.starts_with('Z'))
+        .is_some_and(|(_, rest)| rest.starts_with(state))
 }

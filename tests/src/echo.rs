@@ -101,6 +101,7 @@ async fn route(path: &str, request: Request<Incoming>) -> Response<Body> {
         "/detach" => detached(query.milliseconds("ms")),
         "/status" => readiness(),
         "/parked" => text(graceful::status().parked.to_string()),
+        "/census" => text(graceful::status().to_string()),
         "/stop" => stopped(),
         "/fail" => failing(),
         "/restart" => restarted().await,

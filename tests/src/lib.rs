@@ -22,13 +22,14 @@ pub mod process;
 pub mod proxy;
 pub mod servers;
 pub mod settings;
+pub mod sockets;
 pub mod systemd;
 pub mod tls;
 
 use std::time::Duration;
 
 pub use address::Address;
-pub use client::{Connection, Response, get, try_until_in_time};
+pub use client::{Connection, HEAD_LIMIT, Response, get, try_until_in_time};
 pub use deployment::Deployment;
 pub use http2::Http2;
 pub use listen::Listen;

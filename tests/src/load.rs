@@ -94,6 +94,11 @@ impl Load {
         self.served.count.load(Ordering::SeqCst)
     }
 
+    /// Returns how many connections have been opened so far.
+    pub fn connections(&self) -> usize {
+        self.served.connections.load(Ordering::SeqCst)
+    }
+
     /// Fails where a client has been refused already.
     #[track_caller]
     pub fn expect_nobody_refused(&self) {
