@@ -97,10 +97,10 @@ async fn exchange<S: HttpService>(
                 Box::pin(http2::exchange(io, service, connection)).await;
                 return Some(connection.returned().await);
             }
-            First::Http1(bytes) => {
-                let io = Transport::new(stream, bytes, Arc::clone(connection));
+            First::Http1(Beginning { bytes, begun }) => {
+                let io = Transport::new(stream, bytes.into(), Arc::clone(connection));
                 let hyper = http1::begin(io, service.clone(), connection);
-                let ended = http1::exchange(hyper, connection, delay).await;
+                let ended = http1::exchange(hyper, begun, connection, delay).await;
                 stream = connection.returned().await;
                 match ended {
                     Ended::Idle => parked = Some(connection.park()),

@@ -46,7 +46,7 @@ pub(crate) fn preface(seen: usize, bytes: &[u8]) -> Preface {
 /// What a connection begins with.
 #[derive(Debug)]
 pub(super) enum First {
-    Http1(Bytes),
+    Http1(Beginning),
     Http2(Bytes),
     /// The successor is to go on, with what has come.
     Leaves(Beginning, u16),
@@ -93,9 +93,7 @@ impl FirstBytes {
             // Before a read, so that who goes on asking does not stay; and before a look at what has come, which would
             // go back to hyper, from which it has been taken to leave.
             if let Some(index) = destination(stream, connection) {
-                let bytes = mem::take(&mut self.bytes);
-                let begun = self.patience.began;
-                return Poll::Ready(First::Leaves(Beginning { bytes, begun }, index));
+                return Poll::Ready(First::Leaves(self.take(), index));
             }
             if let Some(first) = self.tell() {
                 return Poll::Ready(first);
@@ -172,7 +170,14 @@ impl FirstBytes {
         match preface {
             Preface::Part(_) => None,
             Preface::Whole => Some(First::Http2(mem::take(&mut self.bytes).into())),
-            Preface::Other => Some(First::Http1(mem::take(&mut self.bytes).into())),
+            Preface::Other => Some(First::Http1(self.take())),
+        }
+    }
+
+    fn take(&mut self) -> Beginning {
+        Beginning {
+            bytes: mem::take(&mut self.bytes),
+            begun: self.patience.began,
         }
     }
 }
@@ -192,7 +197,7 @@ impl HeadPatience {
         Self::since(Some(Instant::now()))
     }
 
-    fn since(began: Option<Instant>) -> Self {
+    pub(super) fn since(began: Option<Instant>) -> Self {
         Self {
             began,
             ..Self::default()

@@ -7,6 +7,7 @@ use std::task::{Poll, ready};
 
 use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 
 use super::beginning::Beginning;
 use super::connection::Connection;
@@ -50,13 +51,15 @@ pub(super) fn begin<S: HttpService>(
     Box::new(hyper)
 }
 
-/// Exchanges requests and responses until the connection is idle for its `delay`, or over.
+/// Exchanges requests and responses until the connection is idle for its `delay`, or over. The first head has `begun` before, where
+/// that is known.
 pub(super) async fn exchange<S: HttpService>(
     mut hyper: Box<Hyper<S>>,
+    begun: Option<Instant>,
     connection: &Arc<Connection>,
     delay: ParkingDelay,
 ) -> Ended {
-    let mut patience = None;
+    let mut patience = begun.map(|begun| HeadPatience::since(Some(begun)));
     let mut timer = Timer::default();
     let mut until_parked = UntilParked::new(delay);
     let ended = poll_fn(|cx| {
