@@ -1,7 +1,5 @@
 //! What a connection brings along that somebody else has served until now.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use crate::handover::parcel::Note;
@@ -18,12 +16,7 @@ impl From<Note> for Beginning {
     fn from(note: Note) -> Self {
         Self {
             bytes: note.bytes,
-            begun: note.begun.and_then(before),
+            begun: note.begun.and_then(|age| Instant::now().checked_sub(age)),
         }
     }
-}
-
-/// Returns the moment that was so long ago.
-pub(super) fn before(age: Duration) -> Option<Instant> {
-    Instant::now().checked_sub(age)
 }

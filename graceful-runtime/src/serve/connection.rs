@@ -29,7 +29,7 @@ use self::driver::Driver;
 use self::http2_client::Http2Client;
 use self::ledger::Ledger;
 use self::link::{Condition, Link, Passage};
-use super::beginning::{Beginning, before};
+use super::beginning::Beginning;
 use super::framing::{Awaits, Framing, Told};
 use super::limits::HEAD_LIMIT;
 use super::policy::Policy;
@@ -115,12 +115,13 @@ impl Connection {
     /// A connection that another process has had until now.
     pub(super) fn continued(policy: Arc<Policy>, peer: Peer, note: &Note) -> Self {
         let mut connection = Self::new(policy, peer);
-        if let Some(accepted) = before(note.accepted) {
-            connection.accepted = accepted;
-        }
+        // Both from the same moment: where nothing was asked, they are the same.
+        let now = connection.accepted;
+        let accepted = now.checked_sub(note.accepted).unwrap_or(now);
+        connection.accepted = accepted;
         let mut state = connection.state();
         state.ledger.begun = note.requests;
-        state.ledger.last_active = before(note.idle).unwrap_or(connection.accepted);
+        state.ledger.last_active = now.checked_sub(note.idle).unwrap_or(accepted);
         drop(state);
         connection
     }
