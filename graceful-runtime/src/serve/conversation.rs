@@ -30,6 +30,7 @@ use super::security::{Security, secure};
 use super::service::HttpService;
 use super::transport::Transport;
 use crate::lifecycle::registry::Member;
+use crate::model::stage::Stage;
 use crate::net::stream::Stream;
 
 const TOO_SLOW: &[u8] =
@@ -49,6 +50,10 @@ pub(super) fn spawn<S: HttpService>(
     let connection = Arc::clone(&member);
     let task = tokio::spawn(serve(stream, beginning, security, member, service, permit));
     connection.set_task(task.abort_handle());
+    // Whoever cuts reached no task before this, where the place was kept in another one.
+    if connection.has_reached(Stage::Cut) {
+        connection.cut();
+    }
 }
 
 async fn serve<S: HttpService>(

@@ -2,6 +2,7 @@
 //! under test waits for, so that every bound can be asserted to the millisecond.
 
 mod bodies;
+mod moving;
 mod parking;
 mod pipelines;
 pub(crate) mod races;
