@@ -200,6 +200,14 @@ pub(crate) async fn send<C: Borrow<Channel>>(
     channel.write_with(now).await
 }
 
+/// Tells whether a send has failed because nobody holds the other end any more.
+pub(crate) fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
+
 fn incomplete() -> io::Error {
     io::Error::other("a message did not arrive whole (limit of open files?)")
 }

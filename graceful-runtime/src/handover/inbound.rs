@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_io::Async;
 
-use super::channel::{Channel, Received, receive, send};
+use super::channel::{Channel, Received, is_end, receive};
 use super::parcel::{Manifest, Note, Parcels, Receipt, Translation};
 use crate::net::inherited::Handed;
 
@@ -119,50 +119,22 @@ impl Inbound {
         Ok((manifest, descriptors))
     }
 
-    /// Returns what has to run for connections to come; they end with the processes that the connections come from.
+    /// Returns what has to run for connections to come; they end with the processes that the connections come from. A drop
+    /// takes no more, so that whoever gives connections away keeps those that have not been taken.
     pub(crate) fn receivers(self: &Arc<Self>) -> Vec<impl Future<Output = ()> + use<>> {
         let ways = self.ways().clone();
         ways.into_iter()
             .map(|way| {
                 let inbound = Arc::clone(self);
-                async move { inbound.receive(way).await }
+                let receiver = Receiver { inbound, way };
+                async move { receiver.run().await }
             })
             .collect()
     }
 
-    /// Takes no more, so that whoever gives connections away keeps those that have not been taken.
-    pub(crate) fn close(&self) {
-        self.ways().clear();
-    }
-
-    async fn receive(&self, way: Way) {
-        if let Ok(channel) = Async::new(Arc::clone(&way.channel)) {
-            while let Ok(Received::Packet {
-                bytes, descriptors, ..
-            }) = receive(&channel).await
-            {
-                if self
-                    .take(&way, &channel, &bytes, descriptors)
-                    .await
-                    .is_none()
-                {
-                    break;
-                }
-            }
-        }
-        let is_other = |other: &Way| !Arc::ptr_eq(&other.channel, &way.channel);
-        self.ways().retain(is_other);
-    }
-
-    /// Takes the connections of one packet, as far as they have arrived and somebody wants them; `None` where the packet cannot
-    /// be understood, and the channel is of no use any more.
-    async fn take(
-        &self,
-        way: &Way,
-        channel: &Async<Arc<Channel>>,
-        bytes: &[u8],
-        descriptors: Vec<OwnedFd>,
-    ) -> Option<()> {
+    /// Takes the connections of one packet, as far as they have arrived and somebody wants them; `None` where the channel is of
+    /// no use any more: the packet cannot be understood, or not be answered.
+    fn take(&self, way: &Way, bytes: &[u8], descriptors: Vec<OwnedFd>) -> Option<()> {
         let Parcels { number, notes } = Parcels::decode(bytes).ok()?;
         let mut descriptors = descriptors.into_iter();
         let mut taken = Vec::new();
@@ -177,8 +149,11 @@ impl Inbound {
             beginnings.extend(place.map(|(begin, descriptor)| (begin, descriptor, note)));
         }
         let receipt = Receipt { number, taken };
-        // Where nobody is left to be told, nobody else has the connections.
-        let _ = send(channel, &receipt.encode(), &[]).await;
+        match way.channel.send(&receipt.encode(), &[]) {
+            // Where nobody is left to be told, nobody else has the connections.
+            Err(error) if !is_end(&error) => return None,
+            Ok(()) | Err(_) => {}
+        }
         for (begin, descriptor, note) in beginnings {
             begin(descriptor, note);
         }
@@ -202,6 +177,35 @@ impl Inbound {
 
     fn takers(&self) -> MutexGuard<'_, HashMap<u16, Taker>> {
         self.takers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes what comes on one way, which ends with it.
+struct Receiver {
+    inbound: Arc<Inbound>,
+    way: Way,
+}
+
+impl Receiver {
+    async fn run(self) {
+        let Ok(channel) = Async::new(Arc::clone(&self.way.channel)) else {
+            return;
+        };
+        // With room for the receipt there is nothing to wait for between a packet and its answer. A drop in between would
+        // leave connections that nobody has, where a successor holds the channel as well.
+        while channel.writable().await.is_ok()
+            && let Ok(Received::Packet {
+                bytes, descriptors, ..
+            }) = receive(&channel).await
+            && self.inbound.take(&self.way, &bytes, descriptors).is_some()
+        {}
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let is_other = |other: &Way| !Arc::ptr_eq(&other.channel, &self.way.channel);
+        self.inbound.ways().retain(is_other);
     }
 }
 

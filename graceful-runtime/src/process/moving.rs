@@ -57,12 +57,6 @@ pub(super) fn receive(lifecycle: &Arc<Lifecycle>) {
     };
     for receiver in lifecycle.inbound.receivers() {
         let lifecycle = Arc::clone(lifecycle);
-        runtime.spawn(async move {
-            lifecycle.reached(Phase::LameDuck).or(receiver).await;
-            // All ways, as the others stop at the same time.
-            if lifecycle.phase() >= Phase::LameDuck {
-                lifecycle.inbound.close();
-            }
-        });
+        runtime.spawn(async move { lifecycle.reached(Phase::LameDuck).or(receiver).await });
     }
 }

@@ -162,14 +162,12 @@ fn open(old: &Side, listener: ListenerId, taker: Option<Taker>) -> Way {
         receivers: receivers
             .map(|receiver| tokio::spawn(receiver).abort_handle())
             .collect(),
-        inbound,
     }
 }
 
 struct Way {
     _guard: Option<TakerGuard>,
     receivers: Vec<tokio::task::AbortHandle>,
-    inbound: Arc<Inbound>,
 }
 
 impl Way {
@@ -178,7 +176,6 @@ impl Way {
         self.receivers
             .iter()
             .for_each(tokio::task::AbortHandle::abort);
-        self.inbound.close();
     }
 }
 
