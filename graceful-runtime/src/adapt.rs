@@ -30,6 +30,7 @@ mod entry;
 mod io;
 mod layer;
 mod listener;
+mod offers;
 mod origin;
 mod strays;
 mod ticket;
@@ -126,7 +127,6 @@ pub fn adapt(
     let adapter = Arc::new(Adapter::new(shared));
     let (acceptor, queue) = Acceptor::new(listener, Arc::clone(&adapter), entry);
     let acceptor = Arc::new(acceptor);
-    adapter.set_acceptor(&acceptor);
     let drain = Drain {
         adapter: Arc::clone(&adapter),
         acceptor: Arc::downgrade(&acceptor),

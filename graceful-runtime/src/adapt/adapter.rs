@@ -1,21 +1,18 @@
 //! What listener, connections and layer know of each other.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use futures_lite::future::FutureExt;
 use tokio::time::Instant;
 
-use super::listener::Acceptor;
+use super::offers::Offers;
 use super::strays::Strays;
 use super::ticket::Ticket;
 use super::tunnels::Tunnels;
-use crate::lifecycle::registry::{Member, Registry};
+use crate::lifecycle::registry::Registry;
 use crate::lifecycle::server::RunningServer;
 use crate::model::stage::Stage;
-use crate::net::stream::Stream;
-use crate::serve::connection::Connection;
 use crate::serve::shared::Shared;
 
 /// One adapted server.
@@ -29,8 +26,7 @@ pub(super) struct Adapter {
     pub(super) told: OnceLock<Instant>,
     pub(super) strays: Arc<Strays>,
     pub(super) tunnels: Arc<Tunnels<Ticket>>,
-    /// Gone when the framework has dropped its listener.
-    acceptor: OnceLock<Weak<Acceptor>>,
+    pub(super) offers: Offers,
 }
 
 impl Adapter {
@@ -45,19 +41,7 @@ impl Adapter {
             upgrading: Arc::default(),
             told: OnceLock::new(),
             tunnels,
-            acceptor: OnceLock::new(),
-        }
-    }
-
-    pub(super) fn set_acceptor(&self, acceptor: &Arc<Acceptor>) {
-        let _ = self.acceptor.set(Arc::downgrade(acceptor));
-    }
-
-    /// Has the framework go on with a connection, as if it had just come; it ends where the framework takes none any more.
-    pub(super) fn go_on(&self, stream: Stream, read: Bytes, connection: Member<Connection>) {
-        let acceptor = self.acceptor.get().and_then(Weak::upgrade);
-        if let (Some(acceptor), None) = (acceptor, self.told.get()) {
-            acceptor.offer(stream, read, connection);
+            offers: Offers::new(),
         }
     }
 
@@ -74,6 +58,7 @@ impl Adapter {
 
     pub(super) fn tell(&self) {
         let _ = self.told.set(Instant::now());
+        self.offers.close();
         self.shared.wake_connections();
     }
 

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::adapter::Adapter;
 use super::entry::ServerEntry;
+use super::offers::Offer;
 use super::origin;
 use crate::lifecycle::registry::Member;
 use crate::lifecycle::server::Activity;
@@ -187,7 +188,11 @@ impl Io {
         tokio::spawn(async move {
             let nothing = Beginning::default();
             if let Some((stream, _)) = depart(stream, nothing, index, &member).await {
-                adapter.go_on(stream, Bytes::new(), member);
+                adapter.offers.add(Offer {
+                    stream,
+                    read: Bytes::new(),
+                    connection: member,
+                });
             }
             drop((undecided, entry));
         });

@@ -1,6 +1,5 @@
 //! What the framework accepts from.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -19,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::adapter::Adapter;
 use super::entry::ServerEntry;
 use super::io::Io;
+use super::offers::Offer;
 use crate::handover::inbound::{Begin, Taker, TakerGuard};
 use crate::lifecycle::current::Attendance;
 use crate::lifecycle::registry::Member;
@@ -57,7 +57,7 @@ impl Listener {
     pub(super) fn new(acceptor: Arc<Acceptor>) -> Self {
         let moved = acceptor.socket.before().map(|index| {
             let inbound = &acceptor.adapter.shared.lifecycle().inbound;
-            inbound.register(index, Acceptor::taker(&acceptor))
+            inbound.register(index, acceptor.taker())
         });
         Self {
             acceptor,
@@ -116,9 +116,8 @@ impl Listener {
                 self.pause = None;
             }
             let shared = &self.acceptor.adapter.shared;
-            self.acceptor.remember(cx.waker());
-            if let Some(offered) = self.acceptor.take_offered() {
-                return Poll::Ready(offered);
+            if let Poll::Ready(offer) = self.acceptor.adapter.offers.poll_next(cx) {
+                return Poll::Ready(self.acceptor.go_on_with(offer));
             }
             let Poll::Ready(accepted) = self.acceptor.poll_accept(cx) else {
                 shared.note_accepts();
@@ -205,6 +204,12 @@ impl Connected<IncomingStream<'_, Listener>> for PeerAddr {
     }
 }
 
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.acceptor.adapter.offers.close();
+    }
+}
+
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Listener")
@@ -241,8 +246,6 @@ struct State {
     /// The task that accepts.
     task: Option<Waker>,
     accepted: Option<Instant>,
-    /// Connections that others have had until now, each with what they have read of it.
-    offered: VecDeque<(Socket, Bytes, Member<Connection>)>,
 }
 
 impl Acceptor {
@@ -306,56 +309,42 @@ impl Acceptor {
     }
 
     /// Returns what takes connections of the predecessor.
-    fn taker(acceptor: &Arc<Self>) -> Taker {
-        let acceptor = Arc::downgrade(acceptor);
+    fn taker(&self) -> Taker {
+        let adapter = Arc::clone(&self.adapter);
         Box::new(move |note, descriptor| {
-            let acceptor = acceptor.upgrade()?;
-            let shared = &acceptor.adapter.shared;
+            let shared = &adapter.shared;
             if shared.has_reached(Stage::Draining) {
                 return None;
             }
             let Some(peer) = Peer::of(descriptor) else {
                 return Some(forget());
             };
-            let member = shared.continue_with(peer, note);
+            let connection = shared.continue_with(peer, note);
+            let adapter = Arc::clone(&adapter);
             let begin: Begin = Box::new(move |descriptor, note| {
                 if let Ok(stream) = Socket::from_descriptor(descriptor) {
-                    acceptor.offer(stream, note.bytes.into(), member);
+                    adapter.offers.add(Offer {
+                        stream,
+                        read: note.bytes.into(),
+                        connection,
+                    });
                 }
             });
             Some(begin)
         })
     }
 
-    /// Has the framework go on with a connection of somebody else.
-    pub(super) fn offer(&self, stream: Socket, read: Bytes, connection: Member<Connection>) {
-        self.state().offered.push_back((stream, read, connection));
-        self.wake();
-    }
-
-    fn take_offered(&self) -> Option<Io> {
-        let (stream, read, connection) = self.state().offered.pop_front()?;
-        Some(self.io(stream, read, connection))
-    }
-
     fn set(&self, queue: Queue) {
         self.queue.send_replace(queue);
-        self.wake();
-    }
-
-    fn wake(&self) {
         let task = self.state().task.take();
         if let Some(task) = task {
             task.wake();
         }
     }
 
-    /// Has the task woken by every change; before the look at what there is, so that none in between is missed.
-    fn remember(&self, task: &Waker) {
-        self.state().task = Some(task.clone());
-    }
-
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
+        // Before the look at the queue, so that a change in between wakes the task.
+        self.state().task = Some(cx.waker().clone());
         let queue = *self.queue.borrow();
         match queue {
             Queue::Closed => Poll::Pending,
@@ -375,6 +364,10 @@ impl Acceptor {
         let shared = &self.adapter.shared;
         let connection = shared.connect(peer);
         self.io(stream, Bytes::new(), connection)
+    }
+
+    fn go_on_with(&self, offer: Offer) -> Io {
+        self.io(offer.stream, offer.read, offer.connection)
     }
 
     fn io(&self, stream: Socket, read: Bytes, connection: Member<Connection>) -> Io {

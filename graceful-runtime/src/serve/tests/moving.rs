@@ -9,8 +9,8 @@ use crate::handover::inbound::{Inbound, Taker, TakerGuard};
 use crate::handover::parcel::{Manifest, Note};
 use crate::lifecycle::server::RunningServer;
 use crate::net::inherited::{ListenerId, Listeners};
+use crate::serve::moved::taker;
 use crate::serve::options::Life;
-use crate::serve::passage::taker;
 use crate::serve::service::HttpService;
 
 /// A limit that only ever fails a test.
