@@ -814,3 +814,37 @@ fn l4_connections_of_an_adapted_server_move() {
     }
     server.stop();
 }
+
+#[test]
+fn l5_what_an_adapted_server_takes_back_is_answered_and_ends() {
+    const COUNT: usize = 8;
+
+    let program = env!("CARGO_BIN_EXE_framework");
+    let settings = ["timeout=60s", "grace=30s", "framework=axum"];
+    let mut server = Deployment::start(program, &settings);
+    let address = &server.addresses()[0];
+    let mut connections: Vec<_> = (0..COUNT).map(|_| server.connect_to(address)).collect();
+    for connection in &mut connections {
+        // Longer than it takes to stop the successor.
+        connection.send(get("/sleep?ms=3000&from=drain"));
+    }
+    server.log().wait_for_times("handling /sleep", COUNT);
+    let old = server.restart();
+    server.serving().freeze();
+    for connection in &mut connections {
+        assert!(!connection.response().says_close());
+    }
+    let under_way = format!("{COUNT} connections that the successor is to take");
+    server.log().wait_for(&under_way);
+    for connection in &mut connections {
+        connection.send(get("/pid"));
+    }
+    server.serving().signal(Signal::KILL);
+    for connection in &mut connections {
+        let response = connection.response();
+        response.expect_last();
+        assert_eq!(response.text(), old.id().to_string());
+        connection.expect_eof();
+    }
+    old.expect_exit(1, server.log());
+}
