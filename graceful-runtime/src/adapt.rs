@@ -18,6 +18,10 @@
 //! 5. What the framework closes is closed so that the last response arrives, and the process waits
 //!    for that.
 //!
+//! 6. At a restart a connection of HTTP/1 in clear text reads its end of file as soon as nothing of it is with the
+//!    framework, moves to the successor, and is yielded by the listener there, as a new one. The framework is told
+//!    when all have moved, unless there is one of HTTP/2 or TLS: to tell it would end those in flight, too.
+//!
 //! Two things are not possible from outside: an answer 408 to half a head; and to read what is encrypted.
 //! Under a framework's own TLS, bytes mean nothing here, so such connections are left to the framework when
 //! the grace is over.

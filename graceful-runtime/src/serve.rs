@@ -76,6 +76,9 @@ pub struct Serve<S>(Parts<S>);
 /// closed so that the last response arrives. Upgraded connections, such as WebSockets, are waited for
 /// and learn of the shutdown by [`shutdown`](crate::shutdown()); so are upgraded streams of HTTP/2 (RFC 8441).
 ///
+/// At a restart connections of HTTP/1 in clear text go to the successor instead, idle ones at once and others behind their
+/// response, so that clients do not notice; those of TLS and HTTP/2 end as at a shutdown.
+///
 /// A `main` that serves in its own body ends by itself: a signal does not drop it any more, so whatever else it
 /// waits for has to end by [`shutdown`](crate::shutdown()), too. A server in a task of its own, as for health
 /// checks, is waited for in the drain, but does not keep a signal from cancelling the start-up.
