@@ -18,7 +18,7 @@ use rustix::process::Signal;
 /// Connections that are idle at the same time, so that not each request has to be waited for.
 const CONNECTIONS: usize = 100;
 /// How long a connection is idle before its next request, at least.
-const IDLE_TIME: Duration = Duration::from_millis(50);
+const IDLE_TIME: Duration = Duration::from_millis(200);
 
 fn main() -> io::Result<()> {
     if Command::new("valgrind").arg("--version").output().is_err() {
@@ -47,7 +47,7 @@ fn main() -> io::Result<()> {
     row("    of them in malloc and free", &|of| {
         format!("{:.0}", of.busy.allocator)
     });
-    row("each connection idle for 50 ms before", &|of| {
+    row("each connection idle for 200 ms before", &|of| {
         format!("{:.0}", of.idle.all)
     });
     row("    beside one that was not idle", &|of| {
