@@ -17,7 +17,7 @@ use futures_lite::future::FutureExt;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
-use super::channel::{Channel, Received, receive, send};
+use super::channel::{Channel, Received, is_end, receive, send};
 use super::parcel::{Note, Parcels, Receipt};
 use crate::net::inherited::ListenerId;
 
@@ -231,14 +231,8 @@ impl Carrier {
             match self.next(channel).await {
                 Step::Departed(departure) => self.load.waiting.push_back(departure),
                 Step::Sent(Ok(count)) => self.load.sent(count),
-                // What was said before is still to be read.
                 Step::Sent(Err(error)) if is_end(&error) => {
-                    while let Ok(Received::Packet { bytes, .. }) = channel.get_ref().receive() {
-                        if !self.load.settle(&bytes, tell) {
-                            return WayEnd::Garbled;
-                        }
-                    }
-                    return WayEnd::Closed;
+                    return self.load.settle_rest(channel.get_ref(), tell);
                 }
                 Step::Sent(Err(_)) => self.load.hold_up(tell),
                 Step::Received(Ok(Received::Packet { bytes, .. })) => {
@@ -286,14 +280,6 @@ impl Carrier {
     }
 }
 
-/// Tells whether nobody holds the other end of the channel any more.
-fn is_end(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-    )
-}
-
 impl Load {
     fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.under_way.is_empty()
@@ -332,6 +318,17 @@ impl Load {
         }
         tell(OutboundEvent::TakenBack(self.waiting.len()));
         self.waiting.drain(..).for_each(Departure::take_back);
+    }
+
+    /// Takes note of what was said before the end of the channel.
+    fn settle_rest(&mut self, channel: &Channel, tell: &mut impl FnMut(OutboundEvent)) -> WayEnd {
+        loop {
+            match channel.receive_some() {
+                Ok(Received::Packet { bytes, .. }) if self.settle(&bytes, tell) => {}
+                Ok(Received::Packet { .. }) | Err(_) => return WayEnd::Garbled,
+                Ok(Received::Nothing | Received::End) => return WayEnd::Closed,
+            }
+        }
     }
 
     /// Takes note of a receipt; false where it is none.
