@@ -1,6 +1,6 @@
 //! Real proxies, in the foreground and in a directory of their own, between clients and two backends.
 //!
-//! Both keep their connections to the backends, and repeat what was refused, but nothing else: a POST
+//! Both keep their connections to the backends for as long as those do, and repeat what was refused, but nothing else: a POST
 //! that a backend took and did not answer is the client's loss.
 
 use std::process::{Child, Command, Stdio};
@@ -48,6 +48,7 @@ impl Proxy {
                      server {first} max_fails=0;
                      server {second} max_fails=0;
                      keepalive 16;
+                     keepalive_requests 1000000;
                  }}
                  server {{
                      listen unix:socket;
@@ -83,8 +84,8 @@ impl Proxy {
                  default_backend backends
              backend backends
                  http-reuse always
-                 server first {first}
-                 server second {second}\n"
+                 server first {first} pool-purge-delay 1h
+                 server second {second} pool-purge-delay 1h\n"
         );
         Self::start("haproxy", &configuration, &["-db", "-f"])
     }
