@@ -1,7 +1,10 @@
 //! L. What may go wrong while connections move: whatever it is, no request is lost.
 
+use std::net::TcpListener;
+
 use graceful_tests::deployment::{Generation, finish_upload};
-use graceful_tests::{Connection, Deployment, Signal, get};
+use graceful_tests::old::hand_over;
+use graceful_tests::{Address, Connection, Deployment, Footprint, SOON, Signal, command, get};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restart");
 
@@ -301,6 +304,32 @@ fn l8_a_lame_duck_takes_none() {
 }
 
 #[test]
+fn l8_fifty_restarts_with_connections_leak_nothing() {
+    let mut server = start(&[]);
+    let mut connections: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    let mut restart = |server: &mut Deployment| {
+        let mut request = server.uploading();
+        let old = server.restart();
+        assert!(!finish_upload(&mut request).says_close());
+        old.expect_exit(0, server.log());
+        drop(request);
+        for connection in connections.iter_mut().step_by(10) {
+            let id = connection.get("/pid").text();
+            assert_eq!(id, server.serving().id().to_string(), "{}", server.log());
+        }
+    };
+    (0..3).for_each(|_| restart(&mut server));
+    let before = Footprint::of(&server);
+    (0..47).for_each(|_| restart(&mut server));
+    before.expect_at_least(&server);
+    for connection in &mut connections {
+        assert_eq!(connection.get("/").text(), "hello");
+    }
+    drop(connections);
+    server.stop();
+}
+
+#[test]
 fn l6_a_successor_short_of_descriptors_takes_what_it_can() {
     let mut server = start(&[]);
     let mut connections: Vec<_> = (0..200).map(|_| server.connect()).collect();
@@ -333,4 +362,47 @@ fn l6_a_successor_short_of_descriptors_takes_what_it_can() {
     server.connect();
     drop(connections);
     server.stop();
+}
+
+#[test]
+fn l7_an_old_successor_takes_over_and_connections_end_as_before() {
+    let mut server = start(&[]);
+    let mut idle: Vec<_> = (0..COUNT).map(|_| server.connect()).collect();
+    let mut requests: Vec<_> = (0..COUNT).map(|_| server.uploading()).collect();
+    server.deploy_script(&format!("exec {}", env!("CARGO_BIN_EXE_old")), 0o755);
+    let old = server.restart();
+    server.connect();
+    for request in &mut requests {
+        finish_upload(request).expect_last();
+        request.expect_eof();
+    }
+    for connection in &mut idle {
+        let response = connection.get("/pid");
+        response.expect_last();
+        assert_eq!(response.text(), old.id().to_string());
+        connection.expect_eof();
+    }
+    old.expect_exit(0, server.log());
+    assert!(!server.log().has(" moved"), "{}", server.log());
+    assert!(!server.log().has(" back that process "), "{}", server.log());
+}
+
+#[test]
+fn l7_an_old_predecessor_hands_over_as_before() {
+    const ASKED: &str = "127.0.0.1:0";
+    let listener = TcpListener::bind(ASKED).expect("this machine has a port left");
+    let address = Address::Tcp(listener.local_addr().expect("it is bound"));
+    let mut queued = Connection::open(&address);
+    queued.send(get("/pid"));
+    let listen = format!("listen={ASKED}");
+    let (server, predecessor) = hand_over(command!("restart", listen), &listener, ASKED);
+    drop(listener);
+    assert_eq!(queued.response().text(), server.id().to_string());
+    server.wait_for("took over from process ");
+    drop(predecessor);
+    server.wait_for("the one before this, has ended");
+    assert_eq!(queued.get("/pid").text(), server.id().to_string());
+    drop(queued);
+    server.signal(Signal::TERM);
+    server.exit_within(SOON).expect(0);
 }

@@ -12,8 +12,8 @@ use std::time::Instant;
 use graceful_tests::deployment::Generation;
 use graceful_tests::load::Style;
 use graceful_tests::{
-    Address, Connection, Deployment, LIMIT, LISTENING, Load, SOON, Server, Signal, command, get,
-    process,
+    Address, Connection, Deployment, Footprint, LISTENING, Load, SOON, Server, Signal, command,
+    get, process,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restart");
@@ -290,42 +290,6 @@ fn h5_fifty_failed_restarts_leak_nothing() {
     server.restart().expect_exit(0, server.log());
     before.expect_at_least(&server);
     server.stop();
-}
-
-/// What a process occupies.
-#[derive(Debug)]
-struct Footprint {
-    descriptors: Vec<String>,
-    threads: usize,
-    kilobytes: usize,
-    environment: usize,
-}
-
-impl Footprint {
-    fn of(server: &Deployment) -> Self {
-        let serving = server.serving();
-        Self {
-            descriptors: serving.descriptors(),
-            threads: serving.status("Threads"),
-            kilobytes: serving.status("VmRSS"),
-            environment: fs::read(serving.proc("environ")).map_or(0, |all| all.len()),
-        }
-    }
-
-    /// Fails unless the process that serves now comes down to this. Its hand-over may end a moment after it was logged.
-    #[track_caller]
-    fn expect_at_least(&self, server: &Deployment) {
-        eventually(server, &format!("no more than {self:?}"), |server| {
-            let now = Self::of(server);
-            now.descriptors.len() <= self.descriptors.len()
-                && now.threads <= self.threads
-                // Pages come and go with each start; fifty leaks of a few would be more.
-                && now.kilobytes <= self.kilobytes + 1024
-                // A process id may have grown by a digit.
-                && now.environment <= self.environment + 2
-                && server.serving().zombies().is_empty()
-        });
-    }
 }
 
 #[test]
@@ -902,21 +866,6 @@ fn a_hook_that_fails_vetoes_the_restart() {
         assert_eq!(response.status, 503);
         assert!(response.text().contains(reason), "{response:?}");
         server.stop();
-    }
-}
-
-/// Waits until `is_so`, which no event announces.
-#[track_caller]
-fn eventually(server: &Deployment, what: &str, is_so: impl Fn(&Deployment) -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !is_so(server) {
-        let now = Footprint::of(server);
-        assert!(
-            Instant::now() < deadline,
-            "not {what}: {now:?}\n{}",
-            server.log()
-        );
-        thread::yield_now();
     }
 }
 
