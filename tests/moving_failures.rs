@@ -368,10 +368,14 @@ fn l6_a_successor_short_of_descriptors_takes_what_it_can() {
 fn l7_an_old_successor_takes_over_and_connections_end_as_before() {
     let mut server = start(&[]);
     let mut idle: Vec<_> = (0..COUNT).map(|_| server.connect()).collect();
+    let mut probe = server.connect();
+    assert_eq!(probe.get("/pid").status, 200);
     let mut requests: Vec<_> = (0..COUNT).map(|_| server.uploading()).collect();
     server.deploy_script(&format!("exec {}", env!("CARGO_BIN_EXE_old")), 0o755);
     let old = server.restart();
     server.connect();
+    // The hand-over is told of a moment before the drain begins.
+    while !probe.get("/pid").says_close() {}
     for request in &mut requests {
         finish_upload(request).expect_last();
         request.expect_eof();
