@@ -268,8 +268,10 @@ impl Guardian {
             self.output.say(line);
             self.lifecycle.set_told();
         }
+        // Asked before the story hears of it, which then has the hooks.
+        let drains_at_once = self.has_nothing_before_drain();
         self.step(Event::Trigger);
-        if self.has_nothing_before_drain() {
+        if drains_at_once {
             self.step(Event::LameDuckOver);
         }
     }
