@@ -15,7 +15,7 @@ if ! command -v cargo-fuzz >/dev/null; then
 fi
 # Sanitizers are for code that is unsafe, and none of this is.
 cargo +nightly fuzz build --sanitizer none >/dev/null
-for target in framing frames wire arguments; do
+for target in framing frames wire parcel arguments; do
     mkdir -p "fuzz/corpus/$target"
     log=$(mktemp)
     cargo +nightly fuzz run --sanitizer none "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
