@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Instant;
 
-use graceful_tests::deployment::finish_upload;
+use graceful_tests::deployment::{Generation, finish_upload};
 use graceful_tests::load::Style;
 use graceful_tests::{
-    Connection, Deployment, HEAD_LIMIT, Listen, Load, get, http2, try_until_in_time,
+    Certificate, Connection, Deployment, HEAD_LIMIT, Http2, LIMIT, Listen, Load, get, http2,
+    try_until_in_time,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restart");
@@ -353,5 +354,66 @@ fn outlive_two_restarts(second_stays: bool) {
     second.wait(server.log());
     assert!(!server.log().has(" back that process "), "{}", server.log());
     drop((of_first, of_second));
+    server.stop();
+}
+
+/// Asks on `connection` until it ends, and fails where another process than `old` answers.
+///
+/// For a moment `old` may not have begun to drain.
+#[track_caller]
+fn expect_ended(connection: &mut Connection, old: &Generation) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let response = connection.get("/pid");
+        assert_eq!(response.text(), old.id().to_string());
+        if response.says_close() {
+            return connection.expect_eof();
+        }
+        assert!(Instant::now() < deadline, "it does not end");
+    }
+}
+
+#[test]
+fn what_cannot_move_over_tls_ends_as_before() {
+    let certificate = Certificate::new();
+    let tls = certificate.setting();
+    let mut server = Deployment::start_tls(PROGRAM, &[PATIENT[0], PATIENT[1], &tls]);
+    let address = server.addresses()[0].clone();
+    let mut idle = certificate.connect(&address, "http/1.1");
+    assert_eq!(idle.get("/").status, 200);
+    let old = server.restart();
+    expect_ended(&mut idle, &old);
+    old.expect_exit(0, server.log());
+    assert!(!server.log().has(" moved"), "{}", server.log());
+}
+
+#[test]
+fn what_cannot_move_as_http2_ends_as_before() {
+    let mut server = start(&[]);
+    let mut client = Http2::over(server.open());
+    client.get(1, "/sleep?ms=100&from=drain");
+    server.log().wait_for("handling /sleep");
+    let old = server.restart();
+    let frames = client.rest();
+    http2::expect_no_loss(&frames);
+    assert_eq!(http2::body_of(1, &frames), "slept beside 0");
+    old.expect_exit(0, server.log());
+    assert!(!server.log().has(" moved"), "{}", server.log());
+    server.stop();
+}
+
+#[test]
+fn what_cannot_move_of_a_listener_that_is_dropped_ends_as_before() {
+    let (kept, dropped) = ("listen=127.0.0.1:0", "listen=[::1]:0");
+    let mut server = start(&[kept, dropped]);
+    let mut of_kept = server.connect();
+    let mut of_dropped = server.connect_to(&server.addresses()[1]);
+    server.set(&[PATIENT[0], PATIENT[1], kept]);
+    let old = server.restart();
+    server.expect_moved(&mut of_kept);
+    expect_ended(&mut of_dropped, &old);
+    old.expect_exit(0, server.log());
+    assert!(server.log().has(", 1 connection moved"), "{}", server.log());
+    drop(of_kept);
     server.stop();
 }

@@ -65,6 +65,24 @@ impl Deployment {
         name: &str,
         change: impl FnOnce(&mut Command),
     ) -> Self {
+        let deployment = Self::begin(program, settings, name, change);
+        deployment.wait_until_ready();
+        deployment
+    }
+
+    /// As [`start`](Self::start), where no answer in clear text can be waited for; a restart may be too early.
+    #[track_caller]
+    pub fn start_tls(program: impl AsRef<Path>, settings: &[&str]) -> Self {
+        Self::begin(program, settings, "current/server", |_| {})
+    }
+
+    #[track_caller]
+    fn begin(
+        program: impl AsRef<Path>,
+        settings: &[&str],
+        name: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         // Generations whose parent has ended become children of this process, which can wait for them.
         set_child_subreaper(Some(getpid())).expect("Linux knows subreapers");
         let directory = tempfile::tempdir().expect("there is a place for temporary files");
@@ -81,7 +99,7 @@ impl Deployment {
         let (first, log) = spawn(command);
         log.wait_for("bound");
         log.wait_for(LISTENING);
-        let deployment = Self {
+        Self {
             serving: Generation::new(first.id()),
             directory,
             program,
@@ -90,9 +108,7 @@ impl Deployment {
             log,
             restarts: 0,
             failures: 0,
-        };
-        deployment.wait_until_ready();
-        deployment
+        }
     }
 
     /// Restarts by `SIGUSR2`, and returns the process that served before.
