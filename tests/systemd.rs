@@ -169,7 +169,8 @@ fn finish_long_answer(mut connection: Connection) {
 fn finish_upload(mut connection: Connection) {
     connection.send("x");
     let response = connection.response();
-    response.expect_last();
+    // Whether it is the last one depends on whether a successor goes on with the connection.
+    assert_eq!(response.status, 200);
     assert_eq!(response.text(), "2");
 }
 
