@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use graceful_tests::deployment::{Generation, finish_upload};
+use graceful_tests::deployment::finish_upload;
 use graceful_tests::load::Style;
 use graceful_tests::{
-    Certificate, Connection, Deployment, HEAD_LIMIT, Http2, LIMIT, Listen, Load, get, http2,
+    Certificate, Connection, Deployment, HEAD_LIMIT, Http2, Listen, Load, get, http2,
     try_until_in_time,
 };
 
@@ -208,6 +208,7 @@ fn l4_a_slow_response_does_not_say_close_and_its_connection_moves() {
     );
     server.expect_moved(&mut request);
     old.expect_exit(0, server.log());
+    drop(request);
     server.stop();
 }
 
@@ -219,6 +220,7 @@ fn l4_an_upload_goes_on_and_its_connection_moves() {
     assert!(!finish_upload(&mut request).says_close());
     server.expect_moved(&mut request);
     old.expect_exit(0, server.log());
+    drop(request);
     server.stop();
 }
 
@@ -244,6 +246,7 @@ fn l4_an_upload_that_waits_for_leave_goes_on_and_its_connection_moves() {
         assert!(!finish_upload(&mut request).says_close());
         server.expect_moved(&mut request);
         old.expect_exit(0, server.log());
+        drop(request);
         server.stop();
     }
 }
@@ -266,6 +269,7 @@ fn l4_a_download_that_fills_its_socket_goes_on_and_its_connection_moves() {
         server.expect_moved(request);
     }
     old.expect_exit(0, server.log());
+    drop((request, fresh));
     server.stop();
 }
 
@@ -280,6 +284,7 @@ fn l4_a_stream_goes_on_and_its_connection_moves() {
     assert!(body.ends_with(b"29;"));
     server.expect_moved(&mut request);
     old.expect_exit(0, server.log());
+    drop(request);
     server.stop();
 }
 
@@ -299,6 +304,7 @@ fn l4_pipelined_requests_are_answered_and_their_connection_moves() {
     }
     server.expect_moved(&mut request);
     old.expect_exit(0, server.log());
+    drop(request);
     server.stop();
 }
 
@@ -357,22 +363,6 @@ fn outlive_two_restarts(second_stays: bool) {
     server.stop();
 }
 
-/// Asks on `connection` until it ends, and fails where another process than `old` answers.
-///
-/// For a moment `old` may not have begun to drain.
-#[track_caller]
-fn expect_ended(connection: &mut Connection, old: &Generation) {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let response = connection.get("/pid");
-        assert_eq!(response.text(), old.id().to_string());
-        if response.says_close() {
-            return connection.expect_eof();
-        }
-        assert!(Instant::now() < deadline, "it does not end");
-    }
-}
-
 #[test]
 fn what_cannot_move_over_tls_ends_as_before() {
     let certificate = Certificate::new();
@@ -382,7 +372,7 @@ fn what_cannot_move_over_tls_ends_as_before() {
     let mut idle = certificate.connect(&address, "http/1.1");
     assert_eq!(idle.get("/").status, 200);
     let old = server.restart();
-    expect_ended(&mut idle, &old);
+    old.expect_to_end(&mut idle);
     old.expect_exit(0, server.log());
     assert!(!server.log().has(" moved"), "{}", server.log());
 }
@@ -411,7 +401,7 @@ fn what_cannot_move_of_a_listener_that_is_dropped_ends_as_before() {
     server.set(&[PATIENT[0], PATIENT[1], kept]);
     let old = server.restart();
     server.expect_moved(&mut of_kept);
-    expect_ended(&mut of_dropped, &old);
+    old.expect_to_end(&mut of_dropped);
     old.expect_exit(0, server.log());
     assert!(server.log().has(", 1 connection moved"), "{}", server.log());
     drop(of_kept);

@@ -188,6 +188,7 @@ fn l5_a_successor_that_is_killed_among_many_has_only_what_it_said_that_it_took()
                 Err(_) => lost += 1,
             }
         }
+        drop(connections);
         old.expect_exit(1, server.log());
         let moved = match lost {
             0 => String::from(" 0 cut"),
@@ -210,8 +211,12 @@ fn l8_a_successor_that_is_told_to_stop_while_they_move_loses_nothing() {
         let response = connection.response();
         assert_eq!(response.status, 200);
         assert!(ids.contains(&response.text()), "{response:?}");
-        connection.expect_eof();
+        // It may have been answered before the stop was heard of.
+        if response.says_close() {
+            connection.expect_eof();
+        }
     }
+    way.connections.clear();
     // Either may end first.
     way.server.serving().wait(way.server.log());
     way.old.expect_exit(0, way.server.log());
@@ -377,14 +382,13 @@ fn l7_an_old_successor_takes_over_and_connections_end_as_before() {
     // The hand-over is told of a moment before the drain begins.
     while !probe.get("/pid").says_close() {}
     for request in &mut requests {
-        finish_upload(request).expect_last();
-        request.expect_eof();
+        match finish_upload(request).says_close() {
+            true => request.expect_eof(),
+            false => old.expect_to_end(request),
+        }
     }
     for connection in &mut idle {
-        let response = connection.get("/pid");
-        response.expect_last();
-        assert_eq!(response.text(), old.id().to_string());
-        connection.expect_eof();
+        old.expect_to_end(connection);
     }
     old.expect_exit(0, server.log());
     assert!(!server.log().has(" moved"), "{}", server.log());

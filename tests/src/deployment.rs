@@ -391,6 +391,21 @@ impl Generation {
         }
     }
 
+    /// Asks on `connection` until it ends, and fails where another process answers; at first this one may not drain yet.
+    #[track_caller]
+    pub fn expect_to_end(&self, connection: &mut Connection) {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let response = connection.get("/pid");
+            assert_eq!(response.text(), self.id.to_string());
+            if response.says_close() {
+                return connection.expect_eof();
+            }
+            let is_late = Instant::now() > deadline;
+            assert!(!is_late, "process {} keeps it", self.id);
+        }
+    }
+
     /// Returns whether the process has not ended yet.
     pub fn is_running(&self) -> bool {
         !self.ends_within(Duration::ZERO)

@@ -1,21 +1,26 @@
 //! A successor of before connections could move: it answers every request with its process id.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::process;
 use std::thread;
 
 use graceful_tests::old::{Channel, take_over};
+use rustix::event::{PollFd, PollFlags, poll};
 
 fn main() -> io::Result<()> {
     let channel = Channel::new(io::stdin().as_fd().try_clone_to_owned()?);
     let listener = take_over(&channel);
-    // The predecessor may have left it so.
-    listener.set_nonblocking(false)?;
     loop {
-        let (stream, _) = listener.accept()?;
-        thread::spawn(move || serve(&stream));
+        // The predecessor has the same socket and must not block at it, so it stays as it is.
+        poll(&mut [PollFd::new(&listener, PollFlags::IN)], None)?;
+        match listener.accept() {
+            Ok((stream, _)) => drop(thread::spawn(move || serve(&stream))),
+            // The predecessor was faster.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
