@@ -109,9 +109,7 @@ fn l3_what_was_read_of_a_head_moves_wherever_it_is_cut() {
             }
         }
     }
-    for (connection, _) in &connections {
-        server.wait_until_read(connection);
-    }
+    server.wait_until_read(connections.iter().map(|(connection, _)| connection));
     // Half a head moves on, too.
     let first = server.restart();
     let second = server.restart();
@@ -135,7 +133,7 @@ fn l3_half_a_preface_moves_and_its_rest_begins_http2() {
     let (begin, rest) = http2::PREFACE.split_at(7);
     let mut connection = server.open();
     connection.send(begin);
-    server.wait_until_read(&connection);
+    server.wait_until_read([&connection]);
     server.restart().expect_exit(0, server.log());
     connection.send(rest);
     // An empty SETTINGS.
@@ -192,7 +190,7 @@ fn begin_long_head(server: &Deployment, length: usize, is_first: bool) -> Connec
     }
     let filler = "x".repeat(length);
     connection.send(format!("GET /pid HTTP/1.1\r\nhost: test\r\nx: {filler}"));
-    server.wait_until_read(&connection);
+    server.wait_until_read([&connection]);
     connection
 }
 
@@ -403,7 +401,7 @@ fn what_cannot_move_of_a_listener_that_is_dropped_ends_as_before() {
     server.expect_moved(&mut of_kept);
     old.expect_to_end(&mut of_dropped);
     old.expect_exit(0, server.log());
-    assert!(server.log().has(", 1 connection moved"), "{}", server.log());
+    server.log().wait_for(", 1 connection moved");
     drop(of_kept);
     server.stop();
 }

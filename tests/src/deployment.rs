@@ -1,5 +1,6 @@
 //! A server that restarts: all its generations, in a directory where its program can be replaced.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};
@@ -202,13 +203,13 @@ impl Deployment {
         Connection::open(&self.addresses[0])
     }
 
-    /// Waits until the server has read all that was sent on a connection over TCP, which no event announces.
+    /// Waits until the server has read all that was sent on connections over TCP, which no event announces.
     #[track_caller]
-    pub fn wait_until_read(&self, connection: &Connection) {
-        let (server, client) = (self.addresses[0].tcp(), connection.local_addr());
-        let client = client.expect("it is one over TCP");
+    pub fn wait_until_read<'a>(&self, connections: impl IntoIterator<Item = &'a Connection>) {
+        let clients = connections.into_iter().map(Connection::local_addr);
+        let clients: BTreeSet<_> = clients.map(|address| address.expect("TCP")).collect();
         let deadline = Instant::now() + LIMIT;
-        while sockets::unread(server, client) != Some(0) {
+        while !clients.is_subset(&sockets::all_read(self.addresses[0].tcp())) {
             let is_late = Instant::now() > deadline;
             assert!(!is_late, "it is not read:\n{}", self.log);
             thread::yield_now();

@@ -14,11 +14,14 @@ struct Socket {
     unread: usize,
 }
 
-/// Returns how many bytes from `client` the server at `server` has not read; `None` where there is no such connection.
-pub fn unread(server: SocketAddr, client: SocketAddr) -> Option<usize> {
-    let mut sockets = table().into_iter();
-    let is_it = |socket: &Socket| (socket.local, socket.remote) == (server, client);
-    sockets.find(is_it).map(|socket| socket.unread)
+/// Returns those clients from which the server at `server` has read everything that has come.
+///
+/// All at once: the table is long where many connections have ended lately.
+pub fn all_read(server: SocketAddr) -> BTreeSet<SocketAddr> {
+    let sockets = table().into_iter();
+    let read = sockets
+        .filter(|socket| socket.local == server && socket.is_established && socket.unread == 0);
+    read.map(|socket| socket.remote).collect()
 }
 
 /// Returns from which ports there are connections to `server`.
