@@ -117,6 +117,7 @@ struct Departing {
 
 fn depart(outbound: &Arc<Outbound>, number: u64) -> Departing {
     let (client, server) = UnixStream::pair().unwrap();
+    client.set_read_timeout(Some(LIMIT)).unwrap();
     let outbound = Arc::clone(outbound);
     let note = Note {
         requests: number,
