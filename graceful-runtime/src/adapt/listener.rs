@@ -19,16 +19,15 @@ use super::adapter::Adapter;
 use super::entry::ServerEntry;
 use super::io::Io;
 use super::offers::Offer;
-use crate::handover::inbound::{Begin, Taker, TakerGuard};
+use crate::handover::inbound::{Taker, TakerGuard};
 use crate::lifecycle::current::Attendance;
 use crate::lifecycle::registry::Member;
 use crate::lifecycle::report;
-use crate::model::stage::Stage;
 use crate::net::accept::{ACCEPT_PAUSE, Complaints, is_of_one_connection};
 use crate::net::stream::{Peer, Stream as Socket};
 use crate::serve::connection::Connection;
 use crate::serve::limits::BUSY;
-use crate::serve::moved::forget;
+use crate::serve::moved::taker;
 
 /// The listener of [`adapt`](crate::adapt()): a `Stream` of connections, and axum's `Listener`.
 ///
@@ -311,26 +310,12 @@ impl Acceptor {
     /// Returns what takes connections of the predecessor.
     fn taker(&self) -> Taker {
         let adapter = Arc::clone(&self.adapter);
-        Box::new(move |note, descriptor| {
-            let shared = &adapter.shared;
-            if shared.has_reached(Stage::Draining) {
-                return None;
-            }
-            let Some(peer) = Peer::of(descriptor) else {
-                return Some(forget());
-            };
-            let connection = shared.continue_with(peer, note);
-            let adapter = Arc::clone(&adapter);
-            let begin: Begin = Box::new(move |descriptor, note| {
-                if let Ok(stream) = Socket::from_descriptor(descriptor) {
-                    adapter.offers.add(Offer {
-                        stream,
-                        read: note.bytes.into(),
-                        connection,
-                    });
-                }
+        taker(&self.adapter.shared, move |stream, note, connection| {
+            adapter.offers.add(Offer {
+                stream,
+                read: note.bytes.into(),
+                connection,
             });
-            Some(begin)
         })
     }
 

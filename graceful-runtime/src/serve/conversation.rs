@@ -81,21 +81,21 @@ async fn exchange<S: HttpService>(
     connection: &Arc<Connection>,
     service: S,
 ) -> Option<Stream> {
-    let mut parked = connection.was_asked().then(|| connection.park());
     let mut delay = ParkingDelay::of(connection.policy.options);
     loop {
+        let parked = connection.was_asked().then(|| connection.park());
         let begun = mem::take(&mut beginning);
         let first = first_bytes(&mut stream, begun, parked.is_some(), connection).await;
-        if parked.take().is_some() {
+        if parked.is_some() {
             delay.learn(connection.last_active().elapsed());
         }
+        drop(parked);
         match first {
             First::Nothing => return Some(stream),
             First::TooSlow => return Some(too_slow(stream, connection).await),
             First::Leaves(begun, index) => {
                 let departed = Box::pin(depart(stream, begun, index, connection));
                 (stream, beginning) = departed.await?;
-                parked = connection.was_asked().then(|| connection.park());
             }
             First::Http2(bytes) => {
                 let io = Transport::new(stream, bytes, Arc::clone(connection));
@@ -108,11 +108,8 @@ async fn exchange<S: HttpService>(
                 let ended = http1::exchange(hyper, begun, connection, delay).await;
                 stream = connection.returned().await;
                 match ended {
-                    Ended::Idle => parked = Some(connection.park()),
-                    Ended::Begun(begun) => {
-                        parked = Some(connection.park());
-                        beginning = begun;
-                    }
+                    Ended::Idle => {}
+                    Ended::Begun(begun) => beginning = begun,
                     Ended::Closed => return Some(stream),
                     Ended::TooSlow => return Some(too_slow(stream, connection).await),
                 }

@@ -5,44 +5,52 @@ use std::sync::Arc;
 use futures_lite::future::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::connection::Connection;
 use super::conversation;
 use super::security::Security;
 use super::service::HttpService;
 use super::shared::Shared;
-use crate::handover::inbound::{Begin, Taker};
+use crate::handover::inbound::Taker;
+use crate::handover::parcel::Note;
+use crate::lifecycle::registry::Member;
 use crate::model::stage::Stage;
 use crate::net::stream::{Peer, Stream};
 
-/// Returns what takes connections for a server in clear text.
-pub(super) fn taker<S: HttpService>(
-    shared: &Arc<Shared>,
-    service: &S,
-    room: &Arc<Semaphore>,
-) -> Taker {
-    let (shared, service, room) = (Arc::clone(shared), service.clone(), Arc::clone(room));
+/// Returns what takes connections for a server, and has them begin by `begin` when the predecessor has been told.
+pub(crate) fn taker<B>(shared: &Arc<Shared>, begin: B) -> Taker
+where
+    B: FnOnce(Stream, Note, Member<Connection>) + Clone + Send + 'static,
+{
+    let shared = Arc::clone(shared);
     Box::new(move |note, descriptor| {
         if shared.policy.has_reached(Stage::Draining) {
             return None;
         }
         let Some(peer) = Peer::of(descriptor) else {
-            return Some(forget());
+            // Nobody misses it, and to give it back would be a warning about nothing.
+            return Some(Box::new(|_, _| ()));
         };
         let member = shared.continue_with(peer, note);
-        let (service, room) = (service.clone(), Arc::clone(&room));
-        let begin: Begin = Box::new(move |descriptor, note| {
-            let Ok(stream) = Stream::from_descriptor(descriptor) else {
-                return;
-            };
-            let (permit, security) = (Permit::for_moved(&room), Security::ClearText);
-            conversation::spawn(stream, note.into(), security, member, service, permit);
-        });
-        Some(begin)
+        let begin = begin.clone();
+        Some(Box::new(move |descriptor, note| {
+            if let Ok(stream) = Stream::from_descriptor(descriptor) {
+                begin(stream, note, member);
+            }
+        }))
     })
 }
 
-/// Takes a connection whose client has gone: nobody misses it, and to give it back would be a warning about nothing.
-pub(crate) fn forget() -> Begin {
-    Box::new(|_, _| ())
+/// Returns what takes connections for a server in clear text, as if it had accepted them.
+pub(super) fn serving_taker<S: HttpService>(
+    shared: &Arc<Shared>,
+    service: &S,
+    room: &Arc<Semaphore>,
+) -> Taker {
+    let (service, room) = (service.clone(), Arc::clone(room));
+    taker(shared, move |stream, note, member| {
+        let (permit, security) = (Permit::for_moved(&room), Security::ClearText);
+        conversation::spawn(stream, note.into(), security, member, service, permit);
+    })
 }
 
 /// Counts a moved connection among those that may be open.

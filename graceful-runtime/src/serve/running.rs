@@ -81,7 +81,7 @@ impl<S: HttpService> Running<S> {
         let room = Arc::new(Semaphore::new(parts.max_connections));
         let before = parts.listener.before().filter(|_| moves);
         let guard = before.map(|index| {
-            let taker = moved::taker(&shared, &parts.service, &room);
+            let taker = moved::serving_taker(&shared, &parts.service, &room);
             lifecycle.inbound.register(index, taker)
         });
         lifecycle.say(report::listening(&parts.security.url(&parts.listener)));

@@ -9,7 +9,7 @@ use crate::handover::inbound::{Inbound, Taker, TakerGuard};
 use crate::handover::parcel::{Manifest, Note};
 use crate::lifecycle::server::RunningServer;
 use crate::net::inherited::{ListenerId, Listeners};
-use crate::serve::moved::taker;
+use crate::serve::moved::serving_taker;
 use crate::serve::options::Life;
 use crate::serve::service::HttpService;
 
@@ -58,7 +58,7 @@ impl Side {
     }
 
     fn taker(&self) -> Taker {
-        taker(&self.shared, &self.service(), &self.room)
+        serving_taker(&self.shared, &self.service(), &self.room)
     }
 
     fn serve(&self, stream: Stream) {
