@@ -11,7 +11,9 @@ mod driver;
 mod http2_client;
 pub(crate) mod in_flight;
 mod ledger;
+mod life;
 mod link;
+mod moving;
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
@@ -29,11 +31,8 @@ use self::driver::Driver;
 use self::http2_client::Http2Client;
 use self::ledger::Ledger;
 use self::link::{Condition, Link, Passage};
-use super::beginning::Beginning;
 use super::framing::{Awaits, Framing, Told};
-use super::limits::HEAD_LIMIT;
 use super::policy::Policy;
-use crate::handover::parcel::{BEGUN_MAX, Note};
 use crate::lifecycle::server::{Activity, View};
 use crate::lifecycle::tally::Tally;
 use crate::model::phase::Phase;
@@ -110,20 +109,6 @@ impl Connection {
             unsettled: AtomicU32::new(0),
             given_up: AtomicUsize::new(0),
         }
-    }
-
-    /// A connection that another process has had until now.
-    pub(super) fn continued(policy: Arc<Policy>, peer: Peer, note: &Note) -> Self {
-        let mut connection = Self::new(policy, peer);
-        // Both from the same moment: where nothing was asked, they are the same.
-        let now = connection.accepted;
-        let accepted = now.checked_sub(note.accepted).unwrap_or(now);
-        connection.accepted = accepted;
-        let mut state = connection.state();
-        state.ledger.begun = note.requests;
-        state.ledger.last_active = now.checked_sub(note.idle).unwrap_or(accepted);
-        drop(state);
-        connection
     }
 
     pub(crate) fn peer(&self) -> Peer {
@@ -365,18 +350,6 @@ impl Connection {
         self.open_streams().is_some_and(|count| count > 0) || self.http2.half_closed_streams() > 0
     }
 
-    /// Has a connection of HTTP/2 end although the server goes on; returns since when it leaves.
-    pub(super) fn retire(&self) -> Instant {
-        self.http2.retire()
-    }
-
-    /// Returns since when a client of HTTP/2 is told that its connection ends: since that was retired, or since the drain
-    /// began.
-    #[inline]
-    pub(super) fn leaves_since(&self) -> Option<Instant> {
-        self.http2.retired().or_else(|| self.drain_began())
-    }
-
     /// Takes an HTTP/2 client for one that has answered the PING behind the GOAWAY.
     pub(crate) fn presume_answer(&self) {
         self.http2.presume_answer();
@@ -464,46 +437,6 @@ impl Connection {
         self.policy.grace_end(self.last_active())
     }
 
-    /// Returns the index of the listener by which a successor takes the connection as soon as it is idle; `None` where it
-    /// stays.
-    pub(crate) fn destination(&self) -> Option<u16> {
-        let may_go = self.speaks(Protocol::Http1) && self.link.is_passage(Passage::Possible);
-        may_go.then(|| self.policy.destination()).flatten()
-    }
-
-    /// Returns what a successor has to know of it.
-    pub(super) fn note(&self, listener: u16, beginning: Beginning) -> Note {
-        let now = Instant::now();
-        let age = |instant: Instant| now.saturating_duration_since(instant);
-        let ledger = &self.state().ledger;
-        Note {
-            listener,
-            requests: ledger.begun,
-            accepted: age(self.accepted),
-            idle: age(ledger.last_active),
-            begun: beginning.begun.map(age),
-            bytes: beginning.bytes,
-        }
-    }
-
-    /// Notes that the connection is on its way to the successor.
-    pub(super) fn note_moving(&self) {
-        self.link.set_passage(Passage::UnderWay);
-    }
-
-    /// Notes that the successor has not taken the connection.
-    pub(super) fn note_refused(&self) {
-        self.link.set_passage(Passage::Refused);
-    }
-
-    /// Takes what hyper has of a request head that is not complete; `None` where that is too much to be moved.
-    pub(super) fn take_rest_of_head(&self) -> Option<Vec<u8>> {
-        let Following::Requests(framing) = &mut self.state().following else {
-            return None;
-        };
-        (framing.rest().len() <= BEGUN_MAX).then(|| framing.take_rest())
-    }
-
     /// Tells whether a response is owed or not completely handed to the kernel.
     #[inline]
     pub(crate) fn is_busy(&self) -> bool {
@@ -536,63 +469,6 @@ impl Connection {
         self.in_flight.get() as usize
     }
 
-    /// Tells whether the response that is about to be sent is the last one of an HTTP/1 connection:
-    /// the server wants to close, and no further request has been received.
-    ///
-    /// Where it is not known whether one has, the connection ends later, when it is idle, which loses
-    /// nothing.
-    #[inline]
-    pub(crate) fn is_last_response(&self) -> bool {
-        let is_ending = self.has_reached(Stage::LameDuck) && !self.moves_on()
-            || (self.policy.options.life.is_some() && self.has_had_its_life());
-        is_ending && !self.is_http2() && !self.has_more_requests()
-    }
-
-    /// Tells whether the connection goes to the successor behind the response that is about to be sent.
-    #[cold]
-    fn moves_on(&self) -> bool {
-        // One that is never idle, as requests come behind one another all the time, would never get there.
-        let is_late = |drain| {
-            let limit = drain + HEAD_LIMIT;
-            let state = self.state();
-            let mut requests = state.ledger.in_flight.iter();
-            requests.any(|request| request.started > limit)
-        };
-        self.destination().is_some() && !self.drain_began().is_some_and(is_late)
-    }
-
-    /// Tells whether it is as old, or has brought as many requests, as it may.
-    #[cold]
-    pub(super) fn has_had_its_life(&self) -> bool {
-        self.has_brought_its_requests() || self.life_end().is_some_and(|end| end <= Instant::now())
-    }
-
-    /// Tells whether it has brought as many requests as it may.
-    #[inline]
-    pub(super) fn has_brought_its_requests(&self) -> bool {
-        let max_requests = self.policy.options.life.and_then(|life| life.max_requests);
-        max_requests.is_some_and(|max| self.state().ledger.begun >= max)
-    }
-
-    /// Returns when it is as old as it may be.
-    pub(super) fn life_end(&self) -> Option<Instant> {
-        let max_age = self.policy.options.life?.max_age?;
-        self.accepted
-            .checked_add(self.policy.spread(max_age, self.accepted))
-    }
-
-    /// Tells whether a further request has been received, or may have been.
-    #[cold]
-    fn has_more_requests(&self) -> bool {
-        // Who goes on asking must not hold the drain for it.
-        let has_time = || {
-            let drain = self.drain_began();
-            drain.is_none_or(|drain| Instant::now() < drain + HEAD_LIMIT)
-        };
-        let following = &mut self.state().following;
-        self.arrivals.has_more_requests(following, has_time)
-    }
-
     /// Tells whether the peer may still be sending: a body that nobody reads, or how it gets on with a response over
     /// HTTP/2.
     pub(super) fn may_be_sending(&self) -> bool {
@@ -606,22 +482,6 @@ impl Connection {
     #[cfg(feature = "tls")]
     pub(super) fn note_activity(&self) {
         self.state().ledger.last_active = Instant::now();
-    }
-
-    /// Tells whether there was a request.
-    pub(super) fn was_asked(&self) -> bool {
-        self.state().ledger.begun > 0
-    }
-
-    /// Returns until when the connection may be idle; `None` where that has no limit.
-    pub(super) fn idle_end(&self) -> Option<Instant> {
-        let ledger = &self.state().ledger;
-        match ledger.begun {
-            0 => Some(self.accepted + self.policy.options.header_timeout),
-            _ => ledger
-                .last_active
-                .checked_add(self.policy.options.keep_alive_timeout?),
-        }
     }
 
     /// Returns when the last request ended, or the connection was accepted.
