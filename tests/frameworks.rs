@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use graceful_tests::http2::{self, Frame, GOODBYE, Http2, body_of, expect_no_loss, is_goodbye};
 use graceful_tests::load::Style;
 use graceful_tests::{
-    Connection, Deployment, LIMIT, Load, Response, SOON, Server, Signal, command, get,
+    Address, Connection, Deployment, LIMIT, Load, Response, SOON, Server, Signal, command, get,
     try_until_in_time,
 };
-use tungstenite::Message;
 use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Message, WebSocket};
 
 macro_rules! with_axum_and_tonic {
     ($($name:ident)*) => {
@@ -659,15 +659,20 @@ fn k7_what_a_server_of_ours_cuts_has_not_been_left() {
     k7_what_is_cut_has_not_been_left("framework=graceful");
 }
 
-#[test]
-fn axums_websockets_are_waited_for() {
-    let server = start("framework=axum", &[]);
-    let address = server.address().tcp();
+fn web_socket(address: &Address) -> WebSocket<TcpStream> {
+    let address = address.tcp();
     let stream = TcpStream::connect(address).expect("the server listens");
     let limited = stream.set_read_timeout(Some(LIMIT));
     limited.expect("a socket has this option");
-    let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws"), stream)
+    let (socket, _) = tungstenite::client(format!("ws://{address}/ws"), stream)
         .unwrap_or_else(|error| panic!("no WebSocket: {error}"));
+    socket
+}
+
+#[test]
+fn axums_websockets_are_waited_for() {
+    let server = start("framework=axum", &[]);
+    let mut socket = web_socket(server.address());
     server.wait_for("socket open");
     server.drain();
     let message = socket.read().expect("the server says goodbye");
@@ -847,4 +852,27 @@ fn l5_what_an_adapted_server_takes_back_is_answered_and_ends() {
         connection.expect_eof();
     }
     old.expect_exit(1, server.log());
+}
+
+#[test]
+fn l4_an_upgraded_connection_stays_until_it_ends() {
+    let program = env!("CARGO_BIN_EXE_framework");
+    for framework in ["framework=graceful", "framework=axum"] {
+        let mut server = Deployment::start(program, &["timeout=60s", framework]);
+        let mut idle = server.connect_to(&server.addresses()[0]);
+        let first = process_of(&mut idle);
+        let mut socket = web_socket(&server.addresses()[0]);
+        server.log().wait_for("socket open");
+        let old = server.restart();
+        let message = socket.read().expect("the old process says goodbye");
+        assert!(matches!(message, Message::Close(_)), "{message:?}");
+        // What is beside it moves.
+        while process_of(&mut idle) == first {}
+        assert!(old.is_running(), "{}", server.log());
+        // Sends the answer, and then finds the connection closed.
+        assert!(socket.read().is_err());
+        old.expect_exit(0, server.log());
+        assert_eq!(process_of(&mut idle), server.serving().id().to_string());
+        server.stop();
+    }
 }
