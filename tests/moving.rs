@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use graceful_tests::deployment::finish_upload;
+use graceful_tests::deployment::{Generation, finish_upload};
 use graceful_tests::load::Style;
 use graceful_tests::{
     Certificate, Connection, Deployment, HEAD_LIMIT, Http2, Listen, Load, get, http2,
@@ -194,6 +194,15 @@ fn begin_long_head(server: &Deployment, length: usize, is_first: bool) -> Connec
     connection
 }
 
+/// Fails unless the connection goes on with the successor, and `old` ends well for it.
+#[track_caller]
+fn expect_handed_on(server: Deployment, old: &Generation, mut connection: Connection) {
+    server.expect_moved(&mut connection);
+    old.expect_exit(0, server.log());
+    drop(connection);
+    server.stop();
+}
+
 #[test]
 fn l4_a_slow_response_does_not_say_close_and_its_connection_moves() {
     let mut server = start(&[]);
@@ -204,10 +213,7 @@ fn l4_a_slow_response_does_not_say_close_and_its_connection_moves() {
         response.status == 200 && !response.says_close(),
         "{response:?}"
     );
-    server.expect_moved(&mut request);
-    old.expect_exit(0, server.log());
-    drop(request);
-    server.stop();
+    expect_handed_on(server, &old, request);
 }
 
 #[test]
@@ -216,10 +222,7 @@ fn l4_an_upload_goes_on_and_its_connection_moves() {
     let mut request = server.uploading();
     let old = server.restart();
     assert!(!finish_upload(&mut request).says_close());
-    server.expect_moved(&mut request);
-    old.expect_exit(0, server.log());
-    drop(request);
-    server.stop();
+    expect_handed_on(server, &old, request);
 }
 
 /// Whether the client has been told to continue before the restart or is told in the drain.
@@ -242,10 +245,7 @@ fn l4_an_upload_that_waits_for_leave_goes_on_and_its_connection_moves() {
         }
         request.send("01234");
         assert!(!finish_upload(&mut request).says_close());
-        server.expect_moved(&mut request);
-        old.expect_exit(0, server.log());
-        drop(request);
-        server.stop();
+        expect_handed_on(server, &old, request);
     }
 }
 
@@ -280,10 +280,7 @@ fn l4_a_stream_goes_on_and_its_connection_moves() {
     let old = server.restart();
     let body = request.body(&head).expect("the stream completes");
     assert!(body.ends_with(b"29;"));
-    server.expect_moved(&mut request);
-    old.expect_exit(0, server.log());
-    drop(request);
-    server.stop();
+    expect_handed_on(server, &old, request);
 }
 
 #[test]
@@ -300,10 +297,7 @@ fn l4_pipelined_requests_are_answered_and_their_connection_moves() {
             "{response:?}"
         );
     }
-    server.expect_moved(&mut request);
-    old.expect_exit(0, server.log());
-    drop(request);
-    server.stop();
+    expect_handed_on(server, &old, request);
 }
 
 #[test]

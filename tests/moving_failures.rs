@@ -65,6 +65,20 @@ impl OnTheWay {
         assert!(!self.was_any_taken_back(), "{}", self.server.log());
     }
 
+    /// Fails unless the successor goes on with all of them when the old process has gone.
+    #[track_caller]
+    fn outlives_the_old_process(mut self) {
+        self.old.wait(self.server.log());
+        self.go_on();
+        self.expect_moved();
+        self.stop();
+    }
+
+    fn stop(self) {
+        drop(self.connections);
+        self.server.stop();
+    }
+
     fn was_any_taken_back(&self) -> bool {
         self.server.log().has(" back that process ")
     }
@@ -125,8 +139,7 @@ fn l5_a_successor_that_hangs_and_goes_on_takes_all_of_them() {
     }
     way.expect_moved();
     way.old.expect_exit(0, way.server.log());
-    drop(way.connections);
-    way.server.stop();
+    way.stop();
 }
 
 #[test]
@@ -242,8 +255,7 @@ fn l8_a_predecessor_that_is_told_to_stop_while_they_move_goes_on() {
     way.go_on();
     way.expect_moved();
     way.old.expect_exit(0, way.server.log());
-    drop(way.connections);
-    way.server.stop();
+    way.stop();
 }
 
 #[test]
@@ -251,11 +263,7 @@ fn l8_what_a_predecessor_has_sent_arrives_though_it_is_killed() {
     let mut way = OnTheWay::begin();
     way.send_all();
     way.old.signal(Signal::KILL);
-    way.old.wait(way.server.log());
-    way.go_on();
-    way.expect_moved();
-    drop(way.connections);
-    way.server.stop();
+    way.outlives_the_old_process();
 }
 
 #[test]
@@ -267,11 +275,7 @@ fn l8_what_a_predecessor_has_sent_arrives_though_it_is_forced_to_stop() {
     // Two within a moment are one.
     thread::sleep(HUMAN);
     way.old.signal(Signal::INT);
-    way.old.wait(way.server.log());
-    way.go_on();
-    way.expect_moved();
-    drop(way.connections);
-    way.server.stop();
+    way.outlives_the_old_process();
 }
 
 #[test]
@@ -291,8 +295,7 @@ fn l8_a_second_restart_while_they_move_takes_them_along() {
     assert!(!way.was_any_taken_back(), "{}", way.server.log());
     way.old.wait(way.server.log());
     second.wait(way.server.log());
-    drop(way.connections);
-    way.server.stop();
+    way.stop();
 }
 
 #[test]
